@@ -1,4 +1,4 @@
-"""The model of a training as plugins see it, its outputs, and the modalities of each clip."""
+"""Model of a training as plugins see it, its outputs, and the modalities of each clip."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def along(clips: Tensor, x: Tensor) -> Tensor:
 
 
 class Model(Protocol):
-    """The model of a training, as plugins see it; a :class:`torch.nn.Module`.
+    """Model of a training, as plugins see it; a :class:`torch.nn.Module`.
 
     Attributes
     ----------

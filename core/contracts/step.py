@@ -20,7 +20,7 @@ from .train_config import TrainConfig
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """The clips of one epoch, before they are shuffled.
+    """Clips of one epoch, before shuffling.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Clips:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A period of a training in which some of the model may be frozen.
+    """Period of a training in which parts of the model may be frozen.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Pass:
 
 
 class Context(Protocol):
-    """The training that a balancer takes part in.
+    """Training in which a balancer takes part.
 
     While fusion checks a request, before training starts, :meth:`Balancer.setup` receives a
     context without clips, whose baselines are untrained.

@@ -23,8 +23,8 @@ class TrainConfig:
     start : {"baselines", "scratch"}
         Initial weights of the fused model's branches: those of the single-modality baselines, or
         untrained. A fused model that starts from the baselines trains for `finetune` times
-        `epochs` more. A control, the best single modality, is then trained from scratch for the
-        same total number of epochs.
+        `epochs` additional epochs. A control, the best single modality, is then trained from
+        scratch for the same total number of epochs.
     finetune : float
         Epochs of a fused model that starts from the baselines, as a share of `epochs`, in
         (0, 1]; at least one epoch.
@@ -48,10 +48,11 @@ class TrainConfig:
         Weight of a class in the loss: equal for all, proportional to the square root of
         1/frequency, or proportional to 1/frequency.
     smooth : int
-        Number of epochs over which validation UAR is averaged to choose the best epoch: the mean
-        over an epoch and the ones before it is compared.
+        Number of epochs, an epoch and its predecessors, over which validation UAR is averaged to
+        choose the best epoch.
     patience : int
-        Number of epochs without a rise of that mean after which training stops; 0 means never.
+        Training stops after this number of epochs without a rise of the average validation UAR;
+        0 means never.
     average : float
         Decay per step of the moving average of the weights, in [0, 1). The averaged weights are
         validated and stored as the model; 0 means the weights themselves.

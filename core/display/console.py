@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .plain_text import printable
 
-_PIPED_WIDTH = 160  # least number of columns if the output is a file or pipe
+_PIPED_WIDTH = 160  # minimum number of columns if the output is a file or pipe
 
 
 class SafeConsole(Console):

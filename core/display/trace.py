@@ -141,7 +141,7 @@ class Load:
     hooks : list of str
         Hooks that were called.
     broken : bool
-        Whether the registry refused the plugin; set by the caller of :func:`loads_of`.
+        Whether the registry rejected the plugin; set by the caller of :func:`loads_of`.
     """
 
     source: Source

@@ -26,7 +26,7 @@ from .record import FeatureRecord
 from .run import Run
 
 BATCH = 32  # recordings held in memory at a time
-FEWEST = 4  # smallest number of recordings from which their own speaker's statistics are computed
+FEWEST = 4  # minimum number of recordings to compute their own speaker's statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Prediction:
     probabilities : dict
         Class -> probability, summing to 1; empty if the recording could not be labelled.
     error : str or None
-        Why the recording could not be labelled; None if it was.
+        Reason why the recording could not be labelled; None for a labelled recording.
     lacking : tuple of str
         Modalities that the model takes and the recording lacks; the recording was labelled
         without them.
@@ -129,7 +129,7 @@ class Predictor:
         Returns
         -------
         list of str
-            Notes for the user: where the statistics come from, and what could not be read.
+            Notes for the user: the source of the statistics, and recordings that could not be read.
 
         Raises
         ------

@@ -175,7 +175,7 @@ class Trial:
     summary : mapping
         Summary of the trial's training; empty if the trial failed.
     error : str or None
-        Why the trial failed; None if it did not.
+        Reason for the failure; None for a trial that finished.
     """
 
     number: int

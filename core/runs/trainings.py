@@ -23,7 +23,7 @@ class Training:
     fold : int
         Index into the splits.
     model : str
-        A modality (its baseline), ``"fused"`` or ``"control"``.
+        Name of a modality (the baseline), ``"fused"`` or ``"control"``.
     """
 
     fold: int

@@ -145,7 +145,7 @@ def run(suite: PluginSuite, *, on_check: Callable[[str], object] | None = None) 
 
 
 def refusal(suite: PluginSuite) -> ParameterError | None:
-    """Return the error of a plugin that refuses its defaults: it needs a path, a login ...
+    """Return the error of a plugin that rejects its defaults, for example because it needs a path.
 
     Return None if parameters were given, and for networks, whose own checks report such errors.
     """

@@ -17,7 +17,7 @@ from ..contracts.errors import ParameterError, RecordingError
 
 FloatArray = npt.NDArray[np.float32]
 
-_AMIN = 1e-10  # smallest power, as in librosa.power_to_db: -100 dB
+_AMIN = 1e-10  # minimum power, as in librosa.power_to_db: -100 dB
 _BLOCK = 64  # frames transformed at a time; they fit the processor's cache
 _LOUDEST = 1e12  # above any integer scale; the squared spectrum still fits float32
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a stream of unknown length

@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.floating]
 Rule = Literal["log-linear", "linear"]
 
 RIDGE = 0.02  # penalty of the pool per squared unit of a weight; docs/methods.md has the reason
-_LARGEST = 5.0  # largest weight of a member of the pool: its log-probabilities times five
+_LARGEST = 5.0  # maximum weight of a member of the pool: its log-probabilities times five
 _SMALLEST = 1e-12  # smaller probabilities are raised to this before the logarithm
 
 

@@ -57,7 +57,7 @@ class AuditObserver(Observer):
     """Observer of an audit and of its runs. The default methods do nothing."""
 
     def audited(self, planned: PlannedAudit) -> None:
-        """Handle that the request was checked."""
+        """Handle the end of the checks of the request."""
 
     def split_begins(self, split: str, plan: Plan, *, finished: bool) -> None:
         """Handle the start of a split; `finished` if its run was finished before."""
@@ -166,7 +166,7 @@ def _folds(split: str, plan: Plan, wanted: int | None) -> int | None:
 def _too_many_folds(split: str, plan: Plan) -> bool:
     """Return whether the split by speaker fails only because of the requested number of folds.
 
-    Then the audit stops: leaving out this split would hide the user's mistake.
+    In this case the audit stops: leaving out this split would hide the user's mistake.
     """
     speakers = count_groups(plan.dataset.clips, MODES["speaker"])
     return (

@@ -238,7 +238,7 @@ def independent(a: Interval, b: Interval) -> Comparison:
 
 
 def flattery_sentence(audit: Audit) -> str:
-    """Return a sentence on how many points of UAR the random split flatters each model by."""
+    """Return a sentence on the points of UAR by which the random split overstates each model."""
     if not audit.flattery:
         missing = [split for split in ("random", "speaker") if audit.column(split) is None]
         return (

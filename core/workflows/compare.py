@@ -55,7 +55,7 @@ class CompareObserver(Observer):
     """Observer of a comparison and of its trainings. The default methods do nothing."""
 
     def gridded(self, grid: PlannedGrid, request: Request) -> None:
-        """Handle that every cell was checked."""
+        """Handle the end of the checks of all cells."""
 
     def budgeted(self, epochs: int, trainings: int, finished: int) -> None:
         """Handle the start of training: epochs per baseline, and total and finished trainings."""
@@ -64,10 +64,10 @@ class CompareObserver(Observer):
         """Handle the end of a training, of a cell or of the baselines (``"alone"``)."""
 
     def concluded(self, cell: Cell, seed: int, run: Run) -> None:
-        """Handle that one cell is finished."""
+        """Handle the end of one cell."""
 
     def failed(self, cell: Cell, seed: int, reason: str) -> None:
-        """Handle that one cell could not be trained; the other cells continue."""
+        """Handle a cell that can't be trained; the other cells continue."""
 
 
 def run_comparison(
@@ -243,7 +243,7 @@ class _Work:
         """Measure the seconds per epoch of each baseline and of the plainest fused model."""
         run = Run(self.folder.path / _PROBE, self.registry)
         shutil.rmtree(run.path, ignore_errors=True)
-        # The plainest cell: other methods may need more than two epochs, and refuse fewer.
+        # The plainest cell: other methods may need more than two epochs.
         self._describe(
             run,
             self.grid.plainest,

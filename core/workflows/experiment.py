@@ -55,13 +55,13 @@ class Observer:
     """Observer of an experiment: receives its progress. The default methods do nothing."""
 
     def planned(self, plan: Plan) -> None:
-        """Handle that the request was checked and the corpus was read."""
+        """Handle the end of planning: the request is checked and the corpus is read."""
 
     def extracting(self, progress: Progress) -> None:
-        """Handle that further feature arrays were computed."""
+        """Handle the progress of the extraction: further feature arrays are computed."""
 
     def extracted(self, report: BuildReport) -> None:
-        """Handle that every clip has its features, except for the failures in `report`."""
+        """Handle the end of the extraction; `report` lists the clips that failed."""
 
     def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
         """Handle the start of training, with the epochs of each training in each of its trials."""

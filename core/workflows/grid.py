@@ -209,7 +209,7 @@ class PlannedGrid:
     plans : dict
         Cell -> its plan, for the first seed.
     refused : dict
-        Cell -> message of the error that refused it.
+        Cell -> message of the error that excluded the cell.
     """
 
     plans: dict[Cell, Plan]

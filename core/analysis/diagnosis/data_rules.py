@@ -16,8 +16,8 @@ from .thresholds import Thresholds
 from .views import cross_validated, linear_predictions, retrieval_ranks, standardised
 
 _SHOWN = 5  # clips
-_MOST = 2000  # most clips that the pairing rule uses
-_FEWEST = 100  # fewest clips that allow a judgement of pairs or confident predictions
+_MOST = 2000  # maximum number of clips that the pairing rule uses
+_FEWEST = 100  # minimum number of clips for the rules on pairs and on confident predictions
 _CONFIDENT = 0.2  # share of the clips that count as the most confident
 # Labels are judged by a modality only if its UAR is this far on the way from chance to 1.
 _COMPETENT = 0.4

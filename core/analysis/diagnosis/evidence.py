@@ -35,7 +35,7 @@ from .views import Floats, pooled
 
 Record = Mapping[str, Any]
 _LATE = 0.2  # the last fifth of the epochs counts as "late"
-_MOST = 2000  # most training clips used to fit a fresh head
+_MOST = 2000  # maximum number of training clips to fit a fresh head
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ class Diagnosis:
     thresholds : dict
         Threshold name -> value that the rules compared with.
     caveats : tuple of str
-        Sentences on what could not be judged and why.
+        Sentences on the limits of the diagnosis, such as data that could not be read, with reasons.
     """
 
     findings: tuple[Finding, ...]

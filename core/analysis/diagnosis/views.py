@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 _BINS = {"channel": None, "statistic": None, "frequency": 32, "coefficient": 32}  # None keeps all
 _OTHER_BINS = 8
-_LARGEST = 4096  # most values of a view
+_LARGEST = 4096  # maximum number of values of a view
 _CHUNK = 64
 _FOLDS = 5
 _RIDGES = 10.0 ** np.arange(-1, 6)

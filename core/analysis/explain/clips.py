@@ -65,7 +65,7 @@ class ClipExplanation:
         The label's log-probability minus its value with all inputs at their training mean, and
         the sum of the gradients minus this difference.
     error : str or None
-        Why the recording could not be read or explained; None on success.
+        Reason why the recording could not be read or explained; None on success.
     """
 
     path: Path

@@ -20,7 +20,7 @@ from ...contracts import Modality
 from ...contracts.errors import PluginError, UnknownNameError
 
 DEFAULT_AXIS = "channel"
-MAX_PARTS = 8  # most parts of one axis; on a longer axis several entries share a part
+MAX_PARTS = 8  # maximum number of parts per axis; on a longer axis, several entries share a part
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Mean and sample standard deviation over permutations; the deviation of one is NaN."""
+    """Mean and sample standard deviation over permutations; the deviation is NaN for only one."""
 
     mean: float
     deviation: float
@@ -312,7 +312,7 @@ def _likelihood(log_probs: Floats, targets: npt.NDArray[np.int64]) -> float:
 
 
 def _spread(values: Sequence[float]) -> Spread:
-    """Return mean and sample deviation of one value per permutation."""
+    """Return mean and sample standard deviation of the values of all permutations."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     return Spread(float(np.mean(values)), deviation)
 

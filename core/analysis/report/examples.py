@@ -20,8 +20,8 @@ from .page import Figure, Image
 from .run_data import ReadRun
 
 _CLIPS = 3  # shown clips
-_MOST_PANELS = 12  # most pictures of one clip and modality
-_MOST_PIXELS = 256  # most pixels along either side of an image
+_MOST_PANELS = 12  # maximum number of pictures per clip and modality
+_MOST_PIXELS = 256  # maximum number of pixels along either side of an image
 
 Array = npt.NDArray[np.generic]
 

@@ -268,7 +268,7 @@ def _fusion_sentence(results: Results, label: str) -> str:
 
 
 def smallest_p(groups: int) -> float:
-    """Return the smallest p-value that a paired test over `groups` speakers can give."""
+    """Return the smallest possible p-value of a paired test over `groups` speakers."""
     return float(min(1.0, 2.0 / 2**groups))
 
 

@@ -58,14 +58,14 @@ class Fault:
 
 
 class CheckEnd(BaseException):
-    """End of a check that did not pass.
+    """Exception that ends a check that did not pass.
 
-    The class is not an Exception, because checks catch Exception to handle errors of plugins.
+    The class derives from BaseException, because checks catch Exception for errors of plugins.
     """
 
 
 class CheckFailed(CheckEnd):
-    """End of a check that found a fault."""
+    """Exception that ends a check that found a fault."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault))
@@ -73,7 +73,7 @@ class CheckFailed(CheckEnd):
 
 
 class CheckSkipped(CheckEnd):
-    """End of a check that does not apply; the message gives the reason."""
+    """Exception that ends a check that does not apply; the message gives the reason."""
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class ExtractionSuite(PluginSuite):
             return make_extractor(self._plugin(), {**self.parameters, **changes}, dtype)
 
     def extract_array(self, extractor: Extractor, case: Sample, where: str = "") -> Array:
-        """Return the array that `extract` returns; skip if an extreme recording is refused."""
+        """Return the array that `extract` returns; skip if an extreme recording is rejected."""
         with running(where or self.at(case), "extract", cause=_EXTRACTING):
             try:
                 array = extractor.extract(case.recording)

@@ -33,7 +33,7 @@ class Sample:
     recording : Recording
         The recording itself.
     extreme : bool
-        Whether an extractor may refuse the recording with a RecordingError.
+        Whether an extractor may reject the recording with a RecordingError.
     """
 
     words: str

@@ -190,7 +190,7 @@ class TrainingSuite(PluginSuite):
         ]
 
     def strategies(self) -> list[type[Strategy]]:
-        """Return a strategy that takes embeddings and, unless refused, one that takes maps."""
+        """Return a strategy that takes embeddings and, if possible, one that takes maps."""
         refuses: bool = self.once("refuses maps", self._refuses_maps)
         return [ByName] if refuses else [ByName, ByNameMaps]
 

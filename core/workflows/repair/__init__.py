@@ -206,7 +206,7 @@ class _Work:
     def _step(
         self, number: int, name: str, diagnosis: Diagnosis, config: RunConfig, base: Step
     ) -> tuple[Step, RunConfig] | None:
-        """Try a remedy on top of `config`, or on the base alone if that combination is refused.
+        """Try a remedy on top of `config`, or on the base alone if that combination is invalid.
 
         Returns
         -------

@@ -37,7 +37,7 @@ class Step:
     kept : bool
         Whether later steps build on this step.
     refused : str
-        Why the step could not be trained; empty if it was trained.
+        Reason why the step could not be trained; empty for a trained step.
     seconds : float
         Duration of the step.
     """
