@@ -129,7 +129,7 @@ def _clips(ctx: click.Context, options: dict[str, Any], run: Run, axes: dict[str
             raise UserError(
                 f"--{name} has no effect with --clip, which explains the chosen model of the run "
                 "on single recordings.",
-                hint=f"Leave out --{name}, or --clip.",
+                hint=f"Leave out --{name}, or leave out --clip.",
             )
     out = Path(options["out"] or "")
     if options["out"]:

@@ -79,6 +79,6 @@ def _request(options: dict[str, Any]) -> RepairRequest:
     if options["budget"] and minutes is None:
         raise ParameterError(
             f"--budget of a repair must be a time, and is {options['budget']!r}.",
-            hint="For example 30min or 2h; --epochs sets the length of each training.",
+            hint="For example: 30min or 2h; --epochs sets the length of each training.",
         )
     return RepairRequest(Target(options["target"]), parse_features(options["steps"]), minutes)

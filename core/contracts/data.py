@@ -390,7 +390,7 @@ class Extractor(Plugin):
             raise PluginError(
                 f"{subject} declares arrays of shape {self.shape}, but returned one of shape "
                 f"{array.shape}.",
-                hint="Set self.shape in __init__ to what extract() returns.",
+                hint="Set self.shape in __init__ to the shape that extract() returns.",
             )
         if not np.isfinite(array).all():
             raise PluginError(f"{subject} returned an array with NaN or infinite values.")

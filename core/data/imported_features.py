@@ -149,7 +149,7 @@ def _chosen(name: str, version: str, features: Sequence[Fingerprint]) -> Fingerp
     if len(chosen) > 1:
         raise ParameterError(
             f"The cache holds several imports of {name!r}: {listed}.",
-            hint=f"Choose one: --set {name}.version={features[-1].version}",
+            hint=f"Choose a version: --set {name}.version={features[-1].version}",
         )
     if "complex" in chosen[0].dtype:
         raise ParameterError(

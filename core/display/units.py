@@ -31,7 +31,7 @@ def parse_duration(text: str, option: str) -> timedelta:
         pass
     raise ParameterError(
         f"{option} must be a time, and is {text!r}.",
-        hint=f"For example {option} 12h, {option} 30d, {option} 2w; units are s, min, h, d and w. "
+        hint=f"For example: {option} 12h, {option} 30d, {option} 2w; units are s, min, h, d and w. "
         f"{option} 0 means any age.",
     )
 
@@ -53,7 +53,7 @@ def parse_size(text: str, option: str) -> int:
     if match is None or (match["binary"] and not match["prefix"]):
         raise ParameterError(
             f"{option} must be a size with a unit, and is {text!r}.",
-            hint=f"For example {option} 500MB, {option} 10GB, {option} 10GiB.",
+            hint=f"For example: {option} 500MB, {option} 10GB, {option} 10GiB.",
         )
     base = 1024 if match["binary"] else 1000
     return int(float(match["count"]) * base ** _PREFIXES.index(match["prefix"].lower()))

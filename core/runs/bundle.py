@@ -195,7 +195,7 @@ class Bundle:
         if not speaker:
             raise ParameterError(
                 f"The run is {NAME}, and no statistics of the speaker were given.",
-                hint="Predictor.adapt_to(files, folder) computes them.",
+                hint="Call Predictor.adapt_to(files, folder), which computes the statistics.",
             )
         populations = self._populations[member]
         return {

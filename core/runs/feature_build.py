@@ -202,7 +202,7 @@ def _check_parts(split: Split, dataset: Dataset, report: BuildReport) -> None:
         raise SplitError(
             f"{count} recordings can't be read or have none of the features. Without them: "
             f"{error.message}",
-            hint=f"The first of these recordings: {failure_text(report.failures[0])}",
+            hint=f"First of these recordings: {failure_text(report.failures[0])}",
         ) from error
 
 

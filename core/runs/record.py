@@ -184,7 +184,7 @@ class RunRecord:
         return self.model.modalities
 
     def finished(self, handed_out: Sequence[Member], seconds: float) -> RunRecord:
-        """Return a copy with the chosen model's members and the duration of training in seconds."""
+        """Return a copy with the chosen model's members and the training time in seconds."""
         spent = {**self.seconds, "training": round(seconds, 1)}
         return replace(self, handed_out=tuple(handed_out), seconds=spent)
 

@@ -9,11 +9,11 @@
       fold0/mel/          one folder per training: modalities, fused, control
         epochs.jsonl      one line per epoch of this training
         checkpoint.pt     during training only; trial3.pt in trial 3 of a tuned training
-        trials.jsonl      of a tuned training: settings and outcome of each trial
+        trials.jsonl      for a tuned training: settings and outcome of each trial
         model.safetensors weights of the best epoch, written when the training is done
         training.json     written when the training is done: best epoch, seconds, parameters
         val.npz, test.npz predictions for the fold's validation and test clips
-      selection.json      what validation chose, written before the test clips are read
+      selection.json      choices on validation, written before the test clips are read
       predictions.csv     per clip and model: predicted class and probabilities, on test
       confusion.csv       confusion matrix of each model, on test
       results.json        the table, the comparisons and the verdict
@@ -22,7 +22,7 @@
       explain.json        written by fusion explain
       trace.jsonl         with --trace-hooks: time spent in the hooks of each plugin
       model.safetensors   the chosen model
-      speakers/           of a speaker-adapted run: each speaker's mean and variance, by modality
+      speakers/           for a speaker-adapted run: each speaker's mean and variance, by modality
 """
 
 from __future__ import annotations
@@ -225,7 +225,7 @@ class Run(OutputFolder):
         if not cls.exists(path):
             raise RunError(
                 f"{path} is not a run directory: it has no run.json.",
-                hint="Give a folder that fusion run made (runs/... by default).",
+                hint="Name a folder that fusion run made (runs/... by default).",
             )
         run = cls(path, registry)
         _ = run.record
@@ -237,7 +237,7 @@ class Run(OutputFolder):
         return (path / RECORD).is_file()
 
     def begin(self, record: RunRecord, data: RunData) -> None:
-        """Write clips.csv and run.json, from which the trainings read."""
+        """Write clips.csv and run.json, which the trainings read."""
         self.write_csv(CLIPS, _clip_rows(data))
         self._write_record(record)
 

@@ -55,7 +55,7 @@ def _optuna() -> Any:
 def search_space(
     config: RunConfig, registry: Registry, spec: ModelSpec
 ) -> dict[str, dict[str, Any]] | None:
-    """Return the ranges that trials choose from, in the form of :attr:`RunConfig.space`.
+    """Return the ranges from which trials choose, in the form of :attr:`RunConfig.space`.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ class Trial:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sort key, highest for the best trial: the score, then the negative validation loss."""
+        """Sort key, highest for the best trial: score, then negative validation loss."""
         return (self.score, -float(self.summary.get("best_loss", math.inf)))
 
     def to_json(self) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def search_of(
 
 
 def propose(search: Search, trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
-    """Return the settings of the next trial after `trials`; equal arguments give equal settings.
+    """Return the settings of the trial that follows `trials`; equal arguments give equal settings.
 
     The first trial uses the initial settings. Optuna's tree-structured Parzen estimator
     (Bergstra et al. 2011) proposes the others: random ones at first, then mostly values near

@@ -25,7 +25,7 @@ from .costs import Cost
 from .suite_index import suite_class
 
 Outcome = Literal["passed", "failed", "skipped"]
-_FRAMES = 2  # how many of the innermost frames of the plugin's own code a result keeps
+_FRAMES = 2  # number of innermost frames of the plugin's own code that a result keeps
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,8 @@ def _check_wanted(entries: Sequence[Entry], data: Path) -> None:
         )
     if not data.exists():
         raise CorpusError(
-            f"The path {data} does not exist.", hint="Use --data FOLDER or --data FILE."
+            f"The path {data} does not exist.",
+            hint="Name an existing path: --data FOLDER or --data FILE",
         )
 
 

@@ -50,5 +50,5 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise RunError(
             f"The weights {path} can't be read: {error}",
             hint=f"Delete {path.parent / 'training.json'} or, in the run directory itself, "
-            f"{path.name}; then fusion run --resume creates the weights again.",
+            f"{path.name}: fusion run --resume then creates the weights again.",
         ) from error

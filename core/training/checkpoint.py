@@ -46,6 +46,6 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     except Exception as error:
         raise RunError(
             f"The checkpoint {path} can't be read: {error}",
-            hint="Delete it: this training then starts again, and finished trainings are kept.",
+            hint="Delete the file: this training then starts again. Finished trainings are kept.",
         ) from error
     return state

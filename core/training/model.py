@@ -286,7 +286,7 @@ def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionMod
             raise ParameterError(
                 f"Branch {part.branch!r} does not accept modality {part.modality.name!r} "
                 f"of shape {part.modality.shape}.",
-                hint=f"Choose another: --branch {part.modality.name}=NAME "
+                hint=f"Choose another branch: --branch {part.modality.name}=NAME "
                 "(fusion plugins list shows them).",
             )
         branches[part.modality.name] = make(

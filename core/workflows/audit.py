@@ -5,7 +5,7 @@
     OUT/
       request.json              the request
       random/ speaker/ ...      one run directory per split; fusion predict works on each
-      audit.json, audit.csv     results, leakage, and how much the random split flatters
+      audit.json, audit.csv     results, leakage, and how much the random split overstates
 
 Every split has the same networks, settings, seed and features. An interrupted audit, called again
 with the same request, resumes.
@@ -41,7 +41,7 @@ class PlannedAudit:
     plans : dict
         Split -> its plan, in the order of `AUDITED`.
     refused : dict
-        Split -> why the clips do not allow it.
+        Split -> reason why the clips do not allow this split.
     """
 
     plans: dict[str, Plan]
@@ -114,7 +114,7 @@ def run_audit(
 
 
 def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()) -> PlannedAudit:
-    """Divide the clips by each of `splits`, or by default in every way that the clips allow.
+    """Divide the clips by each of `splits`, or by default by every split that the clips allow.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()
 
 
 def _folds(split: str, plan: Plan, wanted: int | None) -> int | None:
-    """Return the wanted number of folds, limited to one fold per group of the split."""
+    """Return the requested number of folds, limited to one fold per group of the split."""
     if wanted is None:
         return None
     mode = MODES[split]
@@ -212,7 +212,7 @@ def _request(planned: PlannedAudit) -> dict[str, Any]:
 
 
 def _differences(then: Any, now: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield the differences of two plain values: name, and the JSON of either value."""
+    """Yield the name, and the JSON of both values, for each difference of two plain values."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*then, *now]):
             inner = key if name in ("", "config", "settings") else f"{name}.{key}"

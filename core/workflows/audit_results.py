@@ -93,7 +93,7 @@ class Audit:
     columns : tuple of Column
         Results of each split.
     refused : dict
-        Split -> why the clips do not allow it.
+        Split -> reason why the clips do not allow this split.
     flattery : dict
         Model -> its UAR under the random split minus its UAR under the speaker-disjoint split;
         empty if one of these splits is missing.
@@ -179,7 +179,7 @@ def leakage(data: RunData, clips: Sequence[Clip]) -> Leakage:
 
 
 def _in_training(data: RunData, groups: Sequence[Hashable]) -> int:
-    """Count the test clips, over all folds, whose group has a clip in training; None never does."""
+    """Count the test clips, over all folds, whose group has a training clip; ignore group None."""
     count = 0
     for split in data.splits:
         in_training = {groups[i] for i in split.train.tolist()} - {None}
@@ -280,7 +280,7 @@ def _signed(c: Comparison) -> str:
 
 
 def remarks(audit: Audit) -> list[str]:
-    """Return caveats for reading the table of an audit."""
+    """Return caveats that explain the table of an audit."""
     texts = [sentence] if (sentence := task_sentence(audit.adapt)) else []
     texts += absence_text(audit.absent)
     dependent = [

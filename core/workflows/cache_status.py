@@ -141,9 +141,9 @@ def _key_of(clip: str) -> tuple[str, str]:
     if recording.path.is_dir():
         raise UserError(
             f"The folder {clip} is not a run directory: it has no run.json.",
-            hint="Give a recording, its key (32 hexadecimal digits), or the folder of a run.",
+            hint="Name a recording, its key (32 hexadecimal digits), or the folder of a run.",
         )
     raise UserError(
         f"The recording {clip} does not exist.",
-        hint="Give a path, PATH#t=START,END for a part of it, a key, or a run directory.",
+        hint="Name a path, PATH#t=START,END for a part of it, a key, or a run directory.",
     )

@@ -305,7 +305,7 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
                 f"The folder {folder} holds no run directory."
                 if folder.is_dir()
                 else f"The folder {folder} does not exist.",
-                hint="--runs takes a folder of run directories, such as runs.",
+                hint="Name a folder of run directories, such as runs: --runs DIR",
             )
         runs += below
     return runs

@@ -141,7 +141,7 @@ def read_request(out: Path) -> Request:
     if not (out / FILE).is_file():
         raise RunError(
             f"{out} is not the folder of a comparison: it has no {FILE}.",
-            hint="Give a folder that fusion compare made (compare/... by default).",
+            hint="Name a folder that fusion compare made (compare/... by default).",
         )
     return as_type(read_json(out / FILE).get("request"), Request, out / FILE)
 
@@ -199,7 +199,7 @@ class _Work:
     # -- the budget --------------------------------------------------------------------
 
     def settle_budget(self, pool: WorkerPool, workers: int) -> None:
-        """Decide how many epochs every training gets, and store the number in compare.json.
+        """Determine the number of epochs per training, and store the number in compare.json.
 
         A resumed comparison keeps the stored number.
         """

@@ -114,7 +114,7 @@ class Comparisons:
     handed_out_against : Comparison
         Difference of `handed_out` to the best single modality.
     missing : dict
-        Name of a cell -> why the cell could not be trained.
+        Name of a cell -> reason why the cell could not be trained.
     speakers, folds, seeds, epochs : int
         Number of test speakers, folds and seeds; epochs of a baseline.
     trials : int
@@ -166,16 +166,16 @@ def summarise(
     failed: Mapping[tuple[Cell, int], str],
     reads: Mapping[Cell, tuple[str, ...]],
 ) -> Comparisons:
-    """Read every finished cell of a comparison, and compare the cells.
+    """Read the finished cells of a comparison, and compare them.
 
     Parameters
     ----------
     refused : mapping
-        Cell -> why it was not trained.
+        Cell -> reason why the cell was not trained.
     failed : mapping
-        Cell and seed -> why the training failed.
+        Cell and seed -> reason why the training failed.
     reads : mapping
-        Cell -> what it reads besides the training clips (`workflows.grid.reads_of`).
+        Cell -> inputs of the cell besides training clips (`workflows.grid.reads_of`).
 
     Raises
     ------

@@ -126,7 +126,7 @@ def run_plan(
     observer: Observer | None = None,
     report: bool = True,
 ) -> RunResult:
-    """Carry out an experiment as :func:`run_experiment` does, for a request checked before."""
+    """Carry out an experiment like :func:`run_experiment`, from a request that is checked."""
     observer = observer or Observer()
     observer.planned(plan)
     for message in late_rules(plan.config, registry, fused_settings(plan.config, registry).epochs):
@@ -152,7 +152,7 @@ def prepare_run(
 
 
 def begin_run(run: Run, plan: Plan, extracted: Extracted) -> None:
-    """Write the files that trainings read: the clips, and run.json as it is before training."""
+    """Write the files that trainings read: clips.csv, and run.json in its state before training."""
     register_run(FeatureCache(plan.config.cache), run.path)
     run.begin(describe(plan, extracted, run.registry), extracted.data)
 

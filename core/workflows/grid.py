@@ -64,7 +64,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limit on the length of every training; without any limit, ``train.epochs`` holds.
+    """Limit on the length of every training; without a limit, ``train.epochs`` applies.
 
     Attributes
     ----------
@@ -335,7 +335,7 @@ def _check_settings(request: Request, registry: Registry) -> None:
     if request.budget != Budget() and "epochs" in settings.get("train", {}):
         raise ParameterError(
             "--budget and train.epochs can't be given together: both set the length of training.",
-            hint="Leave one of them out.",
+            hint="Leave out one of the two.",
         )
     for device in request.devices:
         choose_device(device)

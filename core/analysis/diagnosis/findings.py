@@ -103,7 +103,7 @@ class Diagnosis:
     thresholds : dict
         Threshold name -> value that the rules compared with.
     caveats : tuple of str
-        Sentences on the limits of the diagnosis, such as data that could not be read, with reasons.
+        Sentences to read with the findings: on the task, missing modalities and skipped rules.
     """
 
     findings: tuple[Finding, ...]

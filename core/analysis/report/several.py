@@ -49,7 +49,9 @@ def compare_reports(paths: Sequence[Path], out: Path) -> Path:
     if len({path.resolve() for path in paths}) != len(paths):
         raise RunError("A run is named twice.", hint="Name each run once.")
     if len(paths) < 2:
-        raise RunError("A comparison needs two runs or more.", hint="fusion report RUN RUN2 ...")
+        raise RunError(
+            "A comparison needs two runs or more.", hint="For example: fusion report RUN RUN2"
+        )
     opened = [read_run(Run.open(path)) for path in paths]
     runs = dict(zip(_names(paths), opened, strict=True))
     return write_page(out, comparison_page(runs))

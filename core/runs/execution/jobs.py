@@ -277,7 +277,7 @@ def _fit(
 
 
 def _budget(config: RunConfig, training: Training, registry: Registry) -> TrainConfig:
-    """Return the training settings with the number of epochs of this training."""
+    """Return the training settings, with `epochs` set for this training."""
     if training.model == FUSED:
         return fused_settings(config, registry)
     if training.model == CONTROL:
@@ -343,6 +343,6 @@ def trained_model(run: Run, training: Training) -> FusionModel:
     except RuntimeError as error:
         raise RunError(
             f"{path} holds the weights of another model.",
-            hint=f"Delete the folder {path.parent}; fusion run --resume then trains it again.",
+            hint=f"Delete the folder {path.parent}: fusion run --resume then trains again.",
         ) from error
     return model

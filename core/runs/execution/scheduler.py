@@ -77,7 +77,8 @@ def train_all(
     Raises
     ------
     TrainingError
-        If a training fails: the error of the first one. The others keep their checkpoints.
+        If a training fails, with the error of the first failure. Other trainings keep their
+        checkpoints.
     """
     trainings = all_trainings(run) if controls else trainings_of(run)
     todo = [training for training in trainings if not run.finished(training.name)]

@@ -49,7 +49,7 @@ def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
     Raises
     ------
     TrainingError
-        If trial 0 fails, since its settings are the run's own and not an attempt of tuning. A
+        If trial 0 fails, because its settings are those of the run and not a choice of tuning. A
         later trial that fails is recorded, and tuning continues.
     """
     folder = run.training(training)

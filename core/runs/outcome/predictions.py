@@ -96,7 +96,7 @@ def digest_of_weights(folder: Path) -> str:
     except OSError as error:
         raise RunError(
             f"The weights {path} can't be read: {error}",
-            hint=f"Delete {folder}; fusion run --resume then trains it again.",
+            hint=f"Delete the folder {folder}: fusion run --resume then trains again.",
         ) from error
 
 

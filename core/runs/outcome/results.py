@@ -33,8 +33,8 @@ class ModelResult:
     ----------
     name : str
         A modality, ``"control"`` (the best single modality, trained for as many steps as the fused
-        model and its baseline together), ``"fused"``, ``"ensemble"`` or ``"chosen"`` (what
-        validation chose, fold by fold).
+        model and its baseline together), ``"fused"``, ``"ensemble"`` or ``"chosen"`` (the
+        model that validation chose in each fold).
     uar, accuracy : Interval
         Test figure over the clips of all folds, 0 to 1, with a 95 % interval from resampled
         speakers.

@@ -196,7 +196,7 @@ def test_batches_and_what_fails_in_them() -> None:
         "MissingModalityError: none: has no length",
         [2],
         "PluginError: Extractor 'length' declares arrays of shape (1,), but returned one of shape "
-        "(2,).\n  hint: Set self.shape in __init__ to what extract() returns.",
+        "(2,).\n  hint: Set self.shape in __init__ to the shape that extract() returns.",
         [3],
         [4],
     ]

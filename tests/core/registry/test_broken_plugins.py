@@ -151,7 +151,8 @@ def test_a_name_that_a_broken_plugin_would_have_says_why_it_is_not_there(install
 EXTRACTED = {
     "array": (
         "Extractor 'pitch' of plugin 'mine' (mine.py) declares arrays of shape (3,), but returned "
-        "one of shape (4,).\n  hint: Set self.shape in __init__ to what extract() returns."
+        "one of shape (4,).\n  hint: Set self.shape in __init__ to the shape that extract() "
+        "returns."
     ),
     "no array": (
         "Extractor 'pitch' of plugin 'mine' (mine.py) returned None.\n"

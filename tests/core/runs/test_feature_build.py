@@ -103,8 +103,7 @@ def test_what_is_left_must_be_enough_to_train_on(tmp_path):
         "The part train needs clips of every class."
     )
     assert (
-        caught.value.hint.startswith("The first of these recordings: ")
-        and ".wav" in caught.value.hint
+        caught.value.hint.startswith("First of these recordings: ") and ".wav" in caught.value.hint
     )
 
 

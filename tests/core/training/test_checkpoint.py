@@ -89,7 +89,7 @@ def test_a_damaged_one_comes_with_what_to_do(path, damage):
         path.write_bytes({"empty": b"", "cut": content[:-200], "text": b"hello"}[damage])
     with pytest.raises(RunError, match=f"The checkpoint {path} can't be read") as error:
         load_checkpoint(path, CPU)
-    assert error.value.hint.startswith("Delete it: this training then starts again")
+    assert error.value.hint.startswith("Delete the file: this training then starts again")
 
 
 @pytest.mark.parametrize(

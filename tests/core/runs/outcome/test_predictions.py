@@ -80,7 +80,8 @@ def test_weights_that_are_gone_are_named(copied):
     (folder / "model.safetensors").unlink()
     with pytest.raises(RunError, match=r"fold0/first/model\.safetensors can't be read") as caught:
         validate_all(copied, jobs=0)
-    assert caught.value.hint == f"Delete {folder}; fusion run --resume then trains it again."
+    expected = f"Delete the folder {folder}: fusion run --resume then trains again."
+    assert caught.value.hint == expected
 
 
 def test_a_control_that_is_not_trained_yet_is_left_out(corpus, tmp_path):
