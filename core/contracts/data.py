@@ -335,7 +335,7 @@ class Extractor(Plugin):
         Apart from rounding, an array may not depend on the other recordings of the batch: a
         batch of one, or in another order, gives the same array. For a recording that can't be
         read, return a RecordingError instead of an array. Any other error may be raised: the
-        recordings are then extracted one at a time, so that only the faulty one fails.
+        recordings are then extracted one at a time, so that only the faulty recording fails.
 
         Returns
         -------

@@ -122,7 +122,7 @@ class Balancer(Plugin):
     def stage(self, epoch: int) -> Stage | None:
         """Return the parts of the model to train in this epoch (from 1), or None for all.
 
-        If several balancers return a stage, the first one is used.
+        If several balancers return a stage, the first stage is used.
         """
         return None
 

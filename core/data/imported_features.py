@@ -36,7 +36,7 @@ class Imported(Extractor):
 
     def __init__(self, fingerprint: Fingerprint, cache: str | None) -> None:
         # Set these without assignment: `name` and `version` belong to a plugin's class, but each
-        # instance of this class has different ones.
+        # instance of this class has different values.
         vars(self).update(name=fingerprint.name, version=fingerprint.version)
         self.fingerprint = fingerprint
         self.shape = fingerprint.shape

@@ -33,7 +33,7 @@ class RepairDisplay(Display, RepairObserver):
             self._progress.remove_task(self._bars.pop(training.name))
 
     def diagnosed(self, diagnosis: Diagnosis, base: Step, goal: float) -> None:
-        """Print the findings, the validation scores of the base, and the target."""
+        """Print the findings, the validation scores of the base run, and the target."""
         self.evaluating()
         findings = one_line(diagnosis.findings) or "no rule found a fault"
         self._say(f"[bold]diagnosis[/] {findings}")

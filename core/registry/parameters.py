@@ -233,7 +233,7 @@ _WORDS = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
 
 
 def _convert_one(value: Any, annotation: Any) -> Any:
-    matches: list[Any] = []  # possible values; the first one is returned
+    matches: list[Any] = []  # possible values; the first value is returned
     if get_origin(annotation) in (tuple, list):
         return _convert_sequence(value, annotation)
     if get_origin(annotation) is Literal:

@@ -91,7 +91,7 @@ class Deprecation:
     source : Source
         Source of the plugin.
     uses : tuple of str
-        One text per deprecated name, with the new name and the version that removes the old one.
+        One text per deprecated name, with the new name and the version that removes the old name.
     """
 
     source: Source

@@ -238,7 +238,7 @@ def _registered_as(source: Source) -> str:
 
 
 def _entry_points() -> list[tuple[EntryPoint, Source]]:
-    """Return the entry points of all plugins, each once: built-in ones first, others by name."""
+    """Return the entry points of all plugins, each once: built-in plugins first, others by name."""
     points_by_name: dict[tuple[str, str], tuple[EntryPoint, Source]] = {}
     for distribution in distributions():
         points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)

@@ -21,7 +21,7 @@ def refuse_unknown(unknown: Mapping[str, Any], function: Callable[..., Any]) -> 
 
 
 # Hints for options of `fusion run` that have another name or form in the Python API, and for
-# wrong names that are too far from the right one for a spelling suggestion.
+# wrong names that are too far from the right name for a spelling suggestion.
 INSTEAD = {
     "resume": "To resume a run: fusion.resume(RUN)",
     "no_report": "To write no report: report=False",

@@ -18,7 +18,7 @@
       confusion.csv       confusion matrix of each model, on test
       results.json        the table, the comparisons and the verdict
       diagnosis.json      possible problems: findings, rules, numbers
-      report.html         the report for people
+      report.html         the report as a web page
       explain.json        written by fusion explain
       trace.jsonl         with --trace-hooks: time spent in the hooks of each plugin
       model.safetensors   the chosen model

@@ -133,7 +133,7 @@ def _announced_frames(file: Any, path: Path) -> int:
 
 
 def _mp3_slack(path: Path) -> float:
-    """Return by how many samples an mp3 may be shorter than libsndfile reports.
+    """Return the number of samples by which an mp3 file may be shorter than libsndfile reports.
 
     Only a Xing (or "Info") header states the length, with an error of up to two frames of 1152
     samples. Without such a header libsndfile estimates the length from a constant bit rate.

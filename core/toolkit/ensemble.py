@@ -157,8 +157,8 @@ def ensemble_weights(
         (n,) int64, class of each clip.
     present : array, optional
         (n, M) bool: whether a member has its modality in a clip; at least one per clip. The
-        weights of absent members are divided among the present ones in proportion. The problem is
-        then no longer convex, but each iteration still lowers the NLL (minorisation: Hunter and
+        weights of absent members are divided among the present members in proportion. The problem
+        is then no longer convex, but each iteration still lowers the NLL (minorisation: Hunter and
         Lange 2004, "A Tutorial on MM Algorithms").
     iterations : int
         Number of iterations.

@@ -1,7 +1,7 @@
 """Metrics of predictions: UAR, accuracy, macro-F1, likelihood, calibration.
 
-The first three take confusion matrices, and any number of them at once, because the bootstrap and
-the permutation test of :mod:`fusion.core.toolkit.intervals` need thousands.
+UAR, accuracy and macro-F1 accept batches of confusion matrices, because the bootstrap and the
+permutation test of :mod:`fusion.core.toolkit.intervals` need thousands of matrices.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ class FusionModel(nn.Module):
             outputs = self._branch(modality, x[rows])
         else:
             # Batch normalisation needs two clips to compute a variance: a single clip is
-            # repeated. Without any clip, the first one is used to determine the output's shape.
+            # repeated. Without any clip, the first clip is used to determine the output's shape.
             pair = rows.repeat(2) if count else rows.new_zeros(2)
             with quiet_statistics(self.branches[modality]):
                 outputs = self._branch(modality, x[pair])

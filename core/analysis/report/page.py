@@ -79,7 +79,7 @@ def contents(main: str) -> list[tuple[str, Markup]]:
 
 
 def by_severity(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the findings of a diagnosis.json, sorted by severity, the severe ones first."""
+    """Return the findings of a diagnosis.json, sorted by severity, severe findings first."""
     rank = {"severe": 0, "moderate": 1, "mild": 2}
     return sorted(findings, key=lambda finding: rank.get(str(finding.get("severity")), 3))
 

@@ -35,7 +35,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     ----------
     run : Run
         The run directory. If a plugin of the run can't be loaded, the pictures that it draws are
-        replaced by default ones.
+        replaced by default pictures.
     out : Path, optional
         The HTML file; by default ``report.html`` in the run directory.
 

@@ -83,7 +83,7 @@ def class_shares(data: RunData, fold: int) -> npt.NDArray[np.float32]:
 
 
 def digest_of_weights(folder: Path) -> str:
-    """Return the digest of a training's weights, which tells whether predictions are theirs.
+    """Return the digest of a training's weights, which is stored with the predictions made by them.
 
     Raises
     ------

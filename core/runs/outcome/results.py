@@ -1,4 +1,4 @@
-"""Results of a run on test: a table with intervals, paired comparisons and a verdict."""
+"""Results of a run on test clips: a table with intervals, paired comparisons and a verdict."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Results:
 
     @property
     def reference(self) -> str:
-        """Name of the model that the fused one has to beat.
+        """Name of the model that the fused model has to beat.
 
         The best single modality, or its equal-steps control if that is better on test.
         """
@@ -137,7 +137,7 @@ class Results:
 def evaluate(
     data: RunData, selection: Selection, test: Mapping[Training, Predictions], label: str
 ) -> tuple[Results, Probabilities]:
-    """Score every model on test, after selection is complete.
+    """Score every model on test clips, after selection is complete.
 
     Parameters
     ----------

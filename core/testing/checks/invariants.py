@@ -130,7 +130,7 @@ def _apart(actual: Weights, expected: Weights, start: Weights) -> float:
 
 @torch.no_grad()
 def _make_alike(model: FusionModel) -> None:
-    """Copy the weights of the first modality to every other one."""
+    """Copy the weights of the first modality to every other modality."""
     first, *rest = model.modalities
     weights = model.state_dict()
     for key, value in weights.items():

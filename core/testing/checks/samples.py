@@ -95,7 +95,7 @@ def _write(path: Path, samples: FloatArray, rate: int = RATE) -> None:
 
 
 def small_recordings() -> list[Sample]:
-    """Return the recordings to check an extractor on, ordinary ones first."""
+    """Return the recordings on which to check an extractor, ordinary recordings first."""
     path = folder()
     return [
         Sample("a voice", Recording(path / "voice.wav")),

@@ -119,7 +119,7 @@ class RemedySuite(PluginSuite):
         )
 
     def test_prescribes(self) -> None:
-        """Check that every run gets a Prescription or None, and the same one each time."""
+        """Check that `prescribe` returns a Prescription or None, always the same for a run."""
         for patient in self.patients():
             first, again = self.prescription(patient), self.prescription(patient)
             require(
