@@ -176,7 +176,7 @@ def test_a_step_that_can_not_be_is_left_out_and_the_others_go_on(options, tmp_pa
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        (["diagnose", "nowhere"], "no run directory"),
+        (["diagnose", "nowhere"], "is not a run directory"),
         (["diagnose", "RUN", "--epochs", "3"], "--epochs can't be given with RUN"),
         (["diagnose", "RUN", "--set", "train.lr=1"], "--set can't be given with RUN"),
         (["diagnose", "RUN", "--set", "diagnosis.scale=3"], "scale_ratio"),

@@ -89,7 +89,7 @@ def test_a_range_that_makes_no_sense_is_refused_where_it_is_written(make, words)
     "data", [{}, {"kind": "Normal", "low": 0, "high": 1}, {"kind": "Uniform"}, "Uniform", None]
 )
 def test_what_describes_no_range(data):
-    with pytest.raises(ParameterError, match="no range of a parameter"):
+    with pytest.raises(ParameterError, match="is not a range of a parameter"):
         space_from_json(data)
 
 

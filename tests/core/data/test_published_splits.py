@@ -79,7 +79,7 @@ def test_a_column_for_some_clips_only(column):
 @pytest.mark.parametrize(
     ("column", "assignment", "folds", "message"),
     [
-        ("fold", {"a": "1", "b": "2", "c": "3"}, 5, r"prescribes 3 folds \(1, 2, 3\) and 5"),
+        ("fold", {"a": "1", "b": "2", "c": "3"}, 5, r"prescribes 3 folds \(1, 2, 3\), but 5"),
         ("fold", {"a": "1", "b": "2"}, None, "prescribes 2 folds .* at least 3 are needed"),
         ("split", {"a": "train", "b": "val", "c": "test"}, 3, "3 folds were requested, but"),
         ("split", {"a": "train", "b": "dev", "c": "test"}, None, "'dev' is unknown. Known:"),

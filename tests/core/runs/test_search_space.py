@@ -197,7 +197,7 @@ def test_a_space_of_ones_own(registry):
     [({"concat": {}}, UnknownNameError, "no owner of parameters to tune 'concat'"),
      ({"gated": {"width": Integer(1, 2)}}, UnknownNameError, "no parameter of Gated 'width'"),
      ({"gated": {"hidden": Uniform(1, 2)}}, ParameterError, "and hidden is int"),
-     ({"gated": {"hidden": [1, 2]}}, ParameterError, "no range"),
+     ({"gated": {"hidden": [1, 2]}}, ParameterError, "is not a range"),
      ({}, ParameterError, "nothing to try")],
 )  # fmt: skip
 def test_a_space_that_is_wrong(registry, space, error, words):

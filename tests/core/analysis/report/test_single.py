@@ -98,7 +98,7 @@ def test_a_diagnosis_that_found_nothing_says_what_it_looked_at(run, sketched):
 
 
 def test_no_finished_run_has_a_report(run, tmp_path):
-    with pytest.raises(RunError, match="no run directory"):
+    with pytest.raises(RunError, match="is not a run directory"):
         report_of(tmp_path)
     (run / "results.json").write_text("{}")
     with pytest.raises(RunError, match="damaged"):
