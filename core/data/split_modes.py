@@ -166,10 +166,10 @@ def check_known(clips: Sequence[Clip], mode: Mode) -> None:
     corpora = ", ".join(sorted({clip.corpus for clip in missing}))
     first = f"{missing[0].corpus}/{missing[0].name}"
     raise SplitError(
-        f"A split by sentence needs the sentence of every clip, and {len(missing)} of {len(clips)} "
-        f"clips have none; {first} is the first (corpora without sentences: {corpora}).",
-        hint="A table gives sentences in a column called sentence; fusion plugins show CORPUS "
-        "lists the attributes of a corpus. Leave out the corpora without sentences.",
+        f"A split by sentence needs the sentence of every clip, but {len(missing)} of {len(clips)} "
+        f"clips have none. First of these clips: {first}. Corpora without sentences: {corpora}.",
+        hint="Leave out the corpora without sentences, or add sentences: in a table, to a column "
+        "called sentence. fusion plugins show CORPUS lists the attributes of a corpus.",
     )
 
 

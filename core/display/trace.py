@@ -190,7 +190,7 @@ def _loading(trace: Trace) -> Iterator[str]:
 
 
 def _brought(packages: Sequence[str]) -> str:
-    """Return a text on the packages that an import loaded, whose time is part of its own."""
+    """Return a text on the packages that an import loaded, which are part of its time."""
     if not packages:
         return ""
     more = len(packages) - _NAMED

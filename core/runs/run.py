@@ -306,7 +306,7 @@ class Run(OutputFolder):
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path} can't be read: {error!r}") from error
         if tuple(split.digest(clips) for split in splits) != record.split.digests:
-            raise RunError(f"{path} holds another split than run.json.")
+            raise RunError(f"{path} and run.json hold different splits.")
         return RunData(clips, keys, targets, record.classes, splits, absent)
 
     # -- trainings and results ---------------------------------------------------------

@@ -162,7 +162,7 @@ def refusal(suite: PluginSuite) -> ParameterError | None:
 
 
 def costs_of(suite: PluginSuite) -> list[Cost]:
-    """Return the costs of a call of the plugin; empty if the call fails, which checks report."""
+    """Return the costs of a call of the plugin; empty if it fails (the checks report that)."""
     with without_pytest(), contextlib.redirect_stdout(sys.stderr):
         try:
             return list(suite.costs())

@@ -292,7 +292,7 @@ def check_spectrum(owner: str, parameters: Mapping[str, float]) -> None:
     fmin, fmax = parameters.get("fmin", 0.0), parameters.get("fmax", 0.0) or nyquist
     if not 0 <= fmin < fmax <= nyquist:
         raise ParameterError(
-            f"{owner} needs 0 <= fmin < fmax <= {nyquist:g} Hz (half the sample rate); "
+            f"{owner} needs 0 <= fmin < fmax <= {nyquist:g} Hz (half the sample rate), "
             f"and was given fmin={fmin:g}, fmax={fmax:g}."
         )
 

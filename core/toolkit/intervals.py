@@ -11,9 +11,9 @@ consequences:
   speakers, but not the random seed of the training. In cross-validation the models of different
   folds share training data, and resampling test speakers does not cover that either.
 
-The tests compare this module with ``scipy.stats.bootstrap`` and ``permutation_test``, which are
-not suitable here: resamples without a class would make their interval NaN, they draw other random
-numbers, and they treat differences as unequal that differ only by rounding.
+The tests compare this module with ``scipy.stats.bootstrap`` and ``permutation_test``. The scipy
+functions are not suitable here, for three reasons: resamples without a class make their interval
+NaN, their random numbers differ, and differences that differ only by rounding are unequal to them.
 """
 
 from __future__ import annotations

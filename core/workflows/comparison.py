@@ -101,8 +101,9 @@ class Comparisons:
     others : dict
         Reference -> its test UAR. References are each modality; ``"control"``, the best single
         modality trained for as many steps as a fused model and its baseline together (only if
-        baselines were used); the ensemble; and the oracle, which is right if any modality alone
-        is right that the clip has. The oracle bounds every rule that picks one modality per clip.
+        baselines were used); the ensemble; and the oracle. The oracle is right about a clip if the
+        baseline of any of the clip's modalities is right. It bounds every rule that picks one
+        modality per clip.
     others_val : dict
         Validation UAR of the modalities, the control and the ensemble.
     best_single : str

@@ -300,8 +300,8 @@ def cell_config(request: Request, cell: Cell, number: int, seed: int) -> RunConf
 def reads_of(config: RunConfig, registry: Registry) -> tuple[str, ...]:
     """Return the inputs of a method besides training clips: ``"baselines"``, ``"validation"``.
 
-    A fused model that starts from baselines has their training in addition to its own. The
-    validation score of a method that learns from validation is optimistic.
+    The training of the baselines is an additional cost of a fused model that starts from them. The
+    validation score of a method that learns from validation clips is optimistic.
 
     Parameters
     ----------

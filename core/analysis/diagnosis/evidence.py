@@ -230,7 +230,7 @@ class Evidence:
 
     @cached_property
     def best_single(self) -> tuple[str, float]:
-        """Modality with the highest validation UAR on all clips, and that UAR; means over folds."""
+        """Modality with the highest validation UAR on all clips, and its UAR; means over folds."""
         uars = {m: self.val_uar(m, everywhere=True) for m in self.modalities}
         best = max(uars, key=uars.__getitem__)
         return best, uars[best]

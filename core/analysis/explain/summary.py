@@ -182,7 +182,7 @@ def summarise(
     modalities : sequence of str
         Modalities of the explained model.
     named : dict
-        ``run``, ``model``, ``part`` and ``notes`` of the :class:`Explanation`.
+        Fields ``run``, ``model``, ``part`` and ``notes`` of the :class:`Explanation`.
     """
     indices = np.concatenate([e.indices for e in evidence])
     targets = data.targets[indices]

@@ -359,7 +359,7 @@ def test_clips_of_another_split_are_refused(tmp_path):
     run = begun(tmp_path / "one")
     begun(tmp_path / "other", data_of(clips_of(), ["ttve", "vtet"]))
     (tmp_path / "other" / "clips.csv").replace(run.path / "clips.csv")
-    with pytest.raises(RunError, match="clips.csv holds another split than run.json"):
+    with pytest.raises(RunError, match="clips.csv and run.json hold different splits"):
         _ = Run.open(run.path).data
 
 
