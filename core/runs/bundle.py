@@ -194,7 +194,7 @@ class Bundle:
             return dict(inputs)
         if not speaker:
             raise ParameterError(
-                f"The run is {NAME}, and no statistics of the speaker were given.",
+                f"The run is {NAME}, but no statistics of the speaker were given.",
                 hint="Call Predictor.adapt_to(files, folder), which computes the statistics.",
             )
         populations = self._populations[member]

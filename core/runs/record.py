@@ -206,7 +206,7 @@ class RunRecord:
         version = data.get("format")
         if isinstance(version, int) and version > FORMAT:
             raise RunError(
-                f"{file.parent} has run format {version!r}, and this version reads up to {FORMAT}.",
+                f"{file.parent} has run format {version!r}, but this version reads up to {FORMAT}.",
                 hint="Update fusion: pip install -U modal-fusion",
             )
         return as_type(_upgraded(data), cls, file)

@@ -52,7 +52,8 @@ def requested_config(options: Mapping[str, Any], registry: Registry) -> RunConfi
             if name in train:
                 option = f"--{name.replace('_', '-')}"
                 raise ParameterError(
-                    f"{option} and --set train.{name} are the same parameter: give one of them."
+                    f"{option} and --set train.{name} can't be given together: "
+                    "they are the same parameter."
                 )
             train[name] = str(options[name])
     return RunConfig(

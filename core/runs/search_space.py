@@ -99,7 +99,7 @@ def search_space(
             space[owner].pop("dim", None)  # train.dim sets one size for all branches
     if not any(space.values()):
         raise ParameterError(
-            "--tune has nothing to try: --set fixes every parameter that can be searched.",
+            "--tune has no parameter to search: --set fixes every parameter that can be searched.",
             hint="fusion plugins show NAME (and train) shows which parameters can be searched.",
         )
     return space

@@ -48,7 +48,7 @@ def confusion_by_group(
     if not targets.shape == predictions.shape == groups.shape or targets.ndim != 1:
         raise ValueError(
             "targets, predictions and groups must have the same shape (n,), "
-            f"not {targets.shape}, {predictions.shape} and {groups.shape}."
+            f"and have {targets.shape}, {predictions.shape} and {groups.shape}."
         )
     for name, classes in (("targets", targets), ("predictions", predictions)):
         # A class out of range would be counted silently in another cell.

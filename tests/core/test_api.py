@@ -113,7 +113,7 @@ def test_every_argument_is_documented():
         ({"epochs": 0}, "epochs must be a whole number of 1 or more, and is 0"),
         ({"folds": True}, "folds must be a whole number of 2 or more"),
         ({"seed": None}, "seed must be a whole number of 0 or more"),
-        ({"epochs": 2, "set": {"train.epochs": 3}}, "are the same parameter: give one of them"),
+        ({"epochs": 2, "set": {"train.epochs": 3}}, "can't be given together: they are the same"),
         ({"data": 3}, "data must be one or several texts or paths, and 3 is neither"),
         ({"split": "speakers"}, "Did you mean 'speaker'"),
         ({"verify": "never"}, "There is no choice for verify 'never'"),

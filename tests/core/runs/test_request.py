@@ -65,7 +65,7 @@ def test_the_same_twice_is_refused(registry, name, option):
         asked(registry, **{name: 3}, settings=(f"train.{name}=3",))
     assert (
         caught.value.message
-        == f"{option} and --set train.{name} are the same parameter: give one of them."
+        == f"{option} and --set train.{name} can't be given together: they are the same parameter."
     )
 
 

@@ -198,7 +198,7 @@ def test_a_space_of_ones_own(registry):
      ({"gated": {"width": Integer(1, 2)}}, UnknownNameError, "no parameter of Gated 'width'"),
      ({"gated": {"hidden": Uniform(1, 2)}}, ParameterError, "and hidden is int"),
      ({"gated": {"hidden": [1, 2]}}, ParameterError, "is not a range"),
-     ({}, ParameterError, "nothing to try")],
+     ({}, ParameterError, "--tune has no parameter to search")],
 )  # fmt: skip
 def test_a_space_that_is_wrong(registry, space, error, words):
     with pytest.raises(error, match=words):
