@@ -157,7 +157,7 @@ def equal_dims(dims: Mapping[str, int], name: str) -> int:
     Raises
     ------
     ParameterError
-        If the sizes differ; `name` is the strategy that needs equal sizes.
+        If the sizes differ. The message calls the strategy `name`.
     """
     sizes = set(dims.values())
     if len(sizes) != 1:

@@ -32,8 +32,9 @@ class Tracker(Plugin):
 
         `event` contains ``training`` (for instance ``"fold0/mel"``), ``epoch`` (from 1), in a
         tuned run ``trial`` (from 0), and the epoch's metrics. All values are JSON-serialisable:
-        a number, None if it is undefined, text, or something nested. Trainings run in parallel,
-        so their events are interleaved. All trackers receive the same mapping: don't change it.
+        a number, None for an undefined number, text, or a nested list or dict. Trainings run in
+        parallel, so their events are interleaved. All trackers receive the same mapping: don't
+        change it.
         """
 
     def finish(self, summary: Mapping[str, Any]) -> None:

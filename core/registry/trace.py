@@ -1,4 +1,4 @@
-"""Tracing of plugin calls: plugin, time and duration of each call.
+"""Tracing of plugin calls: which methods are called, and how long the calls take.
 
 During a trace, timing wrappers measure the methods of plugins that belong to their contracts
 (:mod:`fusion.core.registry.profiler`). Without a trace, no method is wrapped.

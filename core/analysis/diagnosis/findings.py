@@ -54,7 +54,7 @@ class Finding:
     numbers : dict
         Figures that the rule compared, by name.
     items : tuple of str
-        Names of the first few clips, speakers or layers that the finding refers to.
+        Names of the first few clips, speakers or layers to which the finding refers.
     remedy : str
         Advice in one or two sentences; empty if there is none.
     command : str or None

@@ -56,7 +56,7 @@ def _binned(x: Floats, axes: tuple[str, ...]) -> Floats:
 
 
 def standardised(x: Floats, train: Indices) -> Floats:
-    """Standardise by mean and deviation of the training clips; constant columns become 0."""
+    """Standardise by mean and deviation over the training clips; constant columns become 0."""
     mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
     varies = deviation > 1e-9 * np.maximum(1e-30, np.abs(mean))
     z: Floats = (x - mean) / np.where(varies, deviation, np.inf)

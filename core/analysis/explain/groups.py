@@ -154,9 +154,9 @@ def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
 def _beginnings(words: Sequence[Sequence[str]]) -> dict[str, list[int]]:
     """Group the entries of a long axis by the first words of their names; keys are these words.
 
-    Beginnings have as many words as possible with at most `MAX_PARTS` parts. The result is empty
-    if every entry can be a part by itself, if names differ in their number of words, if all names
-    begin alike, or if there are more than `MAX_PARTS` different first words.
+    Keys have as many words as possible with at most `MAX_PARTS` parts. The result is empty in four
+    cases: every entry can be a separate part, names differ in their number of words, all names
+    have the same first words, or there are more than `MAX_PARTS` different first words.
     """
     if len(words) <= MAX_PARTS or len({len(w) for w in words}) > 1:
         return {}

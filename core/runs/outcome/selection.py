@@ -89,7 +89,7 @@ class Selection:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], file: Path = Path(FILE)) -> Selection:
-        """Make a selection from JSON values; a missing rule means version 0.1, which was linear."""
+        """Make a selection from JSON values; without a rule (version 0.1) the rule is linear."""
         return as_type({"rule": "linear", **data}, cls, file)
 
     @classmethod
