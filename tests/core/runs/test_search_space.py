@@ -196,7 +196,7 @@ def test_a_space_of_ones_own(registry):
     ("space", "error", "words"),
     [({"concat": {}}, UnknownNameError, "no owner of parameters to tune 'concat'"),
      ({"gated": {"width": Integer(1, 2)}}, UnknownNameError, "no parameter of Gated 'width'"),
-     ({"gated": {"hidden": Uniform(1, 2)}}, ParameterError, "and hidden is int"),
+     ({"gated": {"hidden": Uniform(1, 2)}}, ParameterError, "but hidden is int"),
      ({"gated": {"hidden": [1, 2]}}, ParameterError, "is not a range"),
      ({}, ParameterError, "--tune has no parameter to search")],
 )  # fmt: skip

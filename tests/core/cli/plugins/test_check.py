@@ -255,8 +255,8 @@ def test_every_plugin_that_is_not_fusions_own(capsys, file, monkeypatch):
     assert "corpus 'mine': " in out
     assert "strategy" not in out
     assert (
-        "  not checked: balancer 'needs' can't be created with its defaults: needs.table is\n"
-        "  empty.\n"
+        "  not checked: balancer 'needs' can't be created with its defaults: needs.table\n"
+        "  is empty.\n"
         "    Set its parameters: --set needs.PARAMETER=VALUE\n"
     ) in out
 
