@@ -81,12 +81,12 @@ def fusion_extractors() -> Sequence[type[Extractor]]:  # type: ignore[empty-body
 
 @hookspec
 def fusion_branches() -> Sequence[type[Branch]]:  # type: ignore[empty-body]
-    """Return branch classes: the network that turns one modality into an embedding."""
+    """Return branch classes: networks that turn one modality into an embedding."""
 
 
 @hookspec
 def fusion_strategies() -> Sequence[type[Strategy]]:  # type: ignore[empty-body]
-    """Return strategy classes: the network that fuses the modalities into class scores."""
+    """Return strategy classes: networks that fuse the modalities into class scores."""
 
 
 @hookspec

@@ -276,7 +276,7 @@ def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionMod
     Raises
     ------
     ParameterError
-        If a branch does not accept its modality's shape, or a strategy the sizes of its inputs.
+        If a branch does not accept its modality's shape, or the strategy rejects its input sizes.
     """
     torch.manual_seed(seed)
     branches: dict[str, Branch] = {}

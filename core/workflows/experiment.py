@@ -102,7 +102,7 @@ def run_experiment(
         Number of parallel processes for extraction and training; by default one per core (on a
         GPU, up to four trainings).
     observer : Observer, optional
-        Receives the progress.
+        Observer that receives the progress.
     report : bool
         Whether to write ``report.html`` (:func:`fusion.core.analysis.report.write_report`).
 

@@ -68,9 +68,9 @@ def train_all(
     jobs : int
         Number of parallel processes; 0 means that this process trains.
     on_epoch : callable
-        Receives every epoch of every training; for a resumed run, the earlier epochs first.
+        Function that receives every epoch of every training, earlier epochs of a resumed run first.
     on_done : callable
-        Receives the summary of every training when it is done, or if it was done before.
+        Function that receives the summary of every training, when it ends or if it ended before.
     controls : bool
         Whether to train the equal-steps controls as well, which only a comparison on test needs.
 

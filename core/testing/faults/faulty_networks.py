@@ -44,12 +44,12 @@ class NetworkFault:
     Attributes
     ----------
     alter : callable
-        Makes the module that changes the output of a branch (embedding (B, D) and maps
-        (B, C, *grid)), or the input of a strategy from a modality.
+        Function that returns the module that changes the output of a branch (embedding (B, D)
+        and maps (B, C, *grid)), or the input of a strategy from a modality.
     see : callable
-        Changes the input of a branch, (B, *shape).
+        Function that changes the input of a branch, (B, *shape).
     prepare : callable
-        Changes the network itself after it was made.
+        Function that changes the network itself after its construction.
     """
 
     alter: Callable[[], nn.Module] = lambda: Stateless(unchanged)

@@ -80,7 +80,7 @@ def repair(
     jobs : int, optional
         Number of parallel processes.
     observer : RepairObserver, optional
-        Receives the progress.
+        Observer that receives the progress.
 
     Raises
     ------
