@@ -129,7 +129,7 @@ class Corpus(Plugin):
         out the clips of an unlisted label; they count and report them. An empty mapping means
         that the labels are free text, matched by the common spellings of the shared emotions.
     needs_path : bool
-        False for a corpus that is generated.
+        Whether the corpus needs a path; False for a corpus that is generated.
     priority : int
         The corpus with the highest priority is used when several recognise a path. Generic
         readers stay at 0.

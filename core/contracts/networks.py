@@ -116,7 +116,7 @@ class Strategy(Plugin, nn.Module):
     def adopt(self, baselines: Mapping[str, Baseline]) -> None:
         """Start from the single-modality baselines, for instance by copying their heads.
 
-        Called once before training if the fused model starts from the baselines
+        This method is called once before training if the fused model starts from the baselines
         (``train.start``, the default) or if the strategy `needs_baselines`. The branches already
         have the baselines' weights at that point.
         """
@@ -134,8 +134,9 @@ class Strategy(Plugin, nn.Module):
     def calibrate(self, inputs: dict[str, Tensor], labels: Tensor) -> None:
         """Fit the parameters that must not learn from training clips to the validation clips.
 
-        Called before every validation, in evaluation mode. `inputs` are the inputs of `forward`
-        for all validation clips, (n, D_m) or (n, C_m, *grid_m), and `labels` their classes (n,).
+        This method is called before every validation, in evaluation mode. `inputs` are the inputs
+        of `forward` for all validation clips, (n, D_m) or (n, C_m, *grid_m), and `labels` their
+        classes (n,).
         The default fits :meth:`held_out_parameters`, if any, by L-BFGS: it minimises
         cross-entropy plus a ridge penalty of 0.02 on their squares, starting from 0 each time. A
         strategy that overrides this method keeps the result in a buffer.

@@ -74,13 +74,13 @@ class TrainConfig:
         Arithmetic of the networks. "auto" means bfloat16 if the device supports it natively, else
         float32.
     compile : bool
-        Compile the branches with torch.compile.
+        Whether to compile the branches with torch.compile.
     threads : int
         CPU threads of each training that runs in its own process. More threads speed up a
         training that is alone on a machine; a different number changes rounding.
     graphs : bool
-        On CUDA, record the branches that allow it as CUDA graphs. No effect on other devices and
-        on compiled branches.
+        Whether to record, on CUDA, the branches that allow it as CUDA graphs. The setting has no
+        effect on other devices and on compiled branches.
     """
 
     epochs: int = 80

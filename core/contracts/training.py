@@ -83,8 +83,8 @@ class Balancer(Plugin):
     def adapt(self, strategy: Strategy, dims: Mapping[str, int]) -> Strategy:
         """Change or wrap the strategy; the result is trained, stored and used for predictions.
 
-        Called whenever the model is built, also for predictions. `dims` is the argument that the
-        strategy was built with: modality -> size of its embedding or channels of its maps.
+        This method is called when a model is built, also for predictions. `dims` is the argument
+        of the strategy: modality -> size of its embedding or channels of its maps.
 
         Raises
         ------
@@ -96,8 +96,8 @@ class Balancer(Plugin):
     def setup(self, context: Context) -> None:
         """Check that this balancer suits the training, and reset its state.
 
-        Called once on an untrained model while the request is checked, and once at the start of
-        training, before a checkpoint's state is loaded.
+        This method is called once on an untrained model while the request is checked, and once at
+        the start of training, before a checkpoint's state is loaded.
 
         Raises
         ------

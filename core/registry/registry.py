@@ -67,7 +67,7 @@ class Registry:
         ``no:NAME`` blocks one. The requests in the environment variable ``FUSION_PLUGINS``
         (separated by commas) come first.
     strict : bool
-        Raise an error for the first broken plugin instead of skipping it.
+        Whether to raise an error for the first broken plugin, instead of skipping it.
 
     Raises
     ------
