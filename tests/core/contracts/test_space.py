@@ -111,7 +111,7 @@ def test_ranges_that_fit_their_parameters():
      {"rate": Choice(None, 0.5)}],
 )  # fmt: skip
 def test_values_that_the_parameter_can_not_have(space):
-    with pytest.raises(ParameterError, match=r"Thing.space\['.*'\] is .*, and .* is "):
+    with pytest.raises(ParameterError, match=r"Thing.space\['.*'\] is .*, but .* is "):
         space_of(thing(**space))
 
 

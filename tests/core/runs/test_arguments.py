@@ -91,7 +91,7 @@ def test_pairs_are_written_as_on_the_command_line():
     assert pairs("branch", {"mel": "crnn", "text": "mlp"}) == ("mel=crnn", "text=mlp")
     assert pairs("dtype", "float16") == ("float16",)
     assert pairs("dtype", None) == ()
-    with pytest.raises(ParameterError, match="dtype takes text"):
+    with pytest.raises(ParameterError, match="dtype must be one or several texts"):
         pairs("dtype", 16)
 
 
@@ -122,5 +122,5 @@ def test_settings_of_another_form_are_told_the_right_one(chosen, example):
     ((name, value),) = chosen.items()
     with pytest.raises(ParameterError) as caught:
         settings_texts({"train.epochs": 2, **chosen})
-    assert f"was given {name!r} -> {value!r}" in caught.value.message
+    assert f"maps {name!r} to {value!r}" in caught.value.message
     assert example in caught.value.hint
