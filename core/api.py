@@ -269,7 +269,7 @@ def load(run: PathLike) -> RunResult:
 
 
 def _shown(work: Callable[[Observer], RunResult], path: Path, quiet: bool) -> RunResult:
-    """Do `work` with its progress shown; worker processes do not import the calling script."""
+    """Run `work` and show its progress; worker processes do not import the calling script."""
     from .display.run import Display
     from .registry.provenance import noted
 

@@ -30,7 +30,7 @@ def test_wrong_input_is_refused_with_a_message(tmp_path):
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert said.returncode != 0
-    assert "There is no such path: nowhere" in said.stderr
+    assert "The path nowhere does not exist." in said.stderr
     assert not (tmp_path / "runs").exists()
 
 

@@ -213,7 +213,7 @@ def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: boo
 
 
 def refuse_with_resume(ctx: click.Context, allowed: set[str], work: str) -> None:
-    """Raise UserError if an option beside --resume would change the resumed `work`.
+    """Raise UserError if an option given with --resume would change the resumed `work`.
 
     `work` is a noun for the message ("run", "comparison"); `allowed` are the parameter names of
     the options that may accompany --resume.
@@ -231,7 +231,7 @@ def refuse_with_resume(ctx: click.Context, allowed: set[str], work: str) -> None
 
 
 def refuse_with_run(ctx: click.Context, allowed: set[str], settings: tuple[str, ...]) -> None:
-    """Raise UserError if an option beside RUN says what to train: RUN fixes that already.
+    """Raise UserError if an option given with RUN would change the training, which RUN determines.
 
     `settings` are the values of ``--set`` that do not belong to the command itself.
     """
@@ -246,7 +246,7 @@ def refuse_with_run(ctx: click.Context, allowed: set[str], settings: tuple[str, 
 
 
 def _options_beside(ctx: click.Context, allowed: set[str]) -> list[str]:
-    """Return the options on the command line that are not in `allowed`, as the user types them."""
+    """Return the options on the command line that are not in `allowed`, as the user typed them."""
     command_line = click.core.ParameterSource.COMMANDLINE
     return [
         max(parameter.opts, key=len)

@@ -33,8 +33,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     sentence  training, validation and test share no sentence, but share speakers
     corpus    a whole corpus is held out for testing
 
-    Reports by how many points of UAR the random split flatters each model, and how many test
-    clips have their speaker, sentence, corpus or identical recording in training. To resume an
+    Reports the points of UAR by which the random split overstates each model, and the number of
+    test clips whose speaker, sentence, corpus or identical recording is in training. To resume an
     interrupted audit, repeat the command with the same --out; finished runs are kept.
 
     \b

@@ -93,7 +93,7 @@ def thresholds_from(settings: tuple[str, ...]) -> tuple[tuple[str, ...], Thresho
 
 
 def trained(ctx: click.Context, options: dict[str, Any], display: Display) -> Run:
-    """Return the run named in `options`, or a new one, trained but not tested."""
+    """Return the run named in `options`, or a new run, trained but not tested."""
     from ..runs.plan import Plan
     from ..runs.run import Run
     from ..workflows.experiment import new_run_path, prepare_run, train_run
@@ -117,7 +117,7 @@ def run_or_plan(
 ) -> tuple[Run | Plan, Registry]:
     """Return the run named in `options`, or the plan of a new run, with the plugin registry.
 
-    Beside a named run, only the options in `allowed` are accepted.
+    With a named run, only the options in `allowed` are accepted.
     """
     from ..runs.plan import make_plan
 

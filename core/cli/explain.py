@@ -79,7 +79,7 @@ def _axes(options: Sequence[str]) -> dict[str, str]:
         modality, equals, axis = text.partition("=")
         if not (modality and equals and axis):
             raise ParameterError(
-                f"--axis takes MODALITY=AXIS, and was given {text!r}.",
+                f"--axis must be MODALITY=AXIS, and is {text!r}.",
                 hint="For example: --axis mel=frequency",
             )
         if modality in axes:
@@ -129,7 +129,7 @@ def _clips(ctx: click.Context, options: dict[str, Any], run: Run, axes: dict[str
             raise UserError(
                 f"--{name} has no effect with --clip, which explains the chosen model of the run "
                 "on single recordings.",
-                hint=f"Leave out --{name}, or --clip.",
+                hint=f"Leave out --{name}, or leave out --clip.",
             )
     out = Path(options["out"] or "")
     if options["out"]:
@@ -164,7 +164,7 @@ def _check_folder(out: Path) -> None:
     if not out.parent.is_dir() or out.is_dir():
         raise UserError(
             f"The figures can't be written to {out}: "
-            + ("that is a folder." if out.is_dir() else f"there is no folder {out.parent}."),
+            + ("it is a folder." if out.is_dir() else f"the folder {out.parent} does not exist."),
             hint="Name a file in an existing folder: --out FILE",
         )
 

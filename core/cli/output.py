@@ -1,4 +1,4 @@
-"""Output of commands besides tables: JSON, warnings, and how to resume after Ctrl-C."""
+"""Output of commands besides tables: JSON, warnings, and the command to resume after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def dated_folder(folder: str | None, parent: str) -> Path:
 
 @contextlib.contextmanager
 def resumable(marker: Path, command: str) -> Iterator[None]:
-    """Print the `command` that resumes the work if Ctrl-C ends the block.
+    """Print the `command` that resumes the work if Ctrl-C interrupts the ``with`` block.
 
-    Nothing is printed before the file `marker` was written: there is nothing to resume.
+    Nothing is printed if the file `marker` does not exist, because no work was stored yet.
     """
     try:
         yield

@@ -78,7 +78,7 @@ def _request(options: dict[str, Any]) -> RepairRequest:
     minutes = Budget.parse(options["budget"]).minutes if options["budget"] else None
     if options["budget"] and minutes is None:
         raise ParameterError(
-            f"--budget of a repair takes a time, and was given {options['budget']!r}.",
-            hint="For example 30min or 2h; --epochs sets the length of each training.",
+            f"--budget of a repair must be a time, and is {options['budget']!r}.",
+            hint="For example: 30min or 2h; --epochs sets the length of each training.",
         )
     return RepairRequest(Target(options["target"]), parse_features(options["steps"]), minutes)

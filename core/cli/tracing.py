@@ -37,7 +37,7 @@ def _file() -> Path | None:
         return None
     path = Path(value).expanduser().absolute()
     if path.is_dir() or not path.parent.is_dir():
-        problem = "it is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        problem = "it is a folder" if path.is_dir() else f"the folder {path.parent} does not exist"
         raise UserError(
             f"The trace can't be written to {path}, the value of {ENVIRONMENT}: {problem}.",
             hint=f"Name a file in an existing folder, or set {ENVIRONMENT}=1 to write the trace "

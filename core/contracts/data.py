@@ -129,7 +129,7 @@ class Corpus(Plugin):
         out the clips of an unlisted label; they count and report them. An empty mapping means
         that the labels are free text, matched by the common spellings of the shared emotions.
     needs_path : bool
-        False for a corpus that is generated.
+        Whether the corpus needs a path; False for a corpus that is generated.
     priority : int
         The corpus with the highest priority is used when several recognise a path. Generic
         readers stay at 0.
@@ -335,7 +335,7 @@ class Extractor(Plugin):
         Apart from rounding, an array may not depend on the other recordings of the batch: a
         batch of one, or in another order, gives the same array. For a recording that can't be
         read, return a RecordingError instead of an array. Any other error may be raised: the
-        recordings are then extracted one at a time, so that only the faulty one fails.
+        recordings are then extracted one at a time, so that only the faulty recording fails.
 
         Returns
         -------
@@ -388,9 +388,9 @@ class Extractor(Plugin):
         array = np.asarray(array)
         if array.shape != self.shape:
             raise PluginError(
-                f"{subject} declares arrays of shape {self.shape} and returned one of shape "
+                f"{subject} declares arrays of shape {self.shape}, but returned one of shape "
                 f"{array.shape}.",
-                hint="Set self.shape in __init__ to what extract() returns.",
+                hint="Set self.shape in __init__ to the shape that extract() returns.",
             )
         if not np.isfinite(array).all():
             raise PluginError(f"{subject} returned an array with NaN or infinite values.")

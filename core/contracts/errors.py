@@ -80,7 +80,7 @@ class CorpusError(UserError):
 
 
 class RecordingError(UserError):
-    """One recording that can't be read or is empty."""
+    """A recording that can't be read or is empty."""
 
 
 class MissingModalityError(RecordingError, Absent):

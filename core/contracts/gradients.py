@@ -39,11 +39,11 @@ class Gradients:
     """Gradients of the branches after the backward pass, by modality.
 
     ``gradients[modality]`` lists the gradient tensors of that branch, in the order of
-    ``gradients.parameters(modality)``. Change them in place or :meth:`replace` them, except to
-    multiply them by a factor. For a factor call :meth:`scale`, which has the same effect under
-    every optimiser: SGD takes the scaled gradient, while under Adam the update itself is scaled,
-    because Adam's update does not depend on the scale of the gradient. (For this reason most
-    published gradient-scaling code has almost no effect under Adam.)
+    ``gradients.parameters(modality)``. To change gradients, modify them in place or call
+    :meth:`replace`. To multiply gradients by a factor, call :meth:`scale` instead. It has the same
+    effect under every optimiser: SGD takes the scaled gradient, while under Adam the update itself
+    is scaled, because Adam's update does not depend on the scale of the gradient. (For this reason
+    most published gradient-scaling code has almost no effect under Adam.)
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class Gradients:
         return list(self._parts)
 
     def part(self, loss: str, modality: str) -> list[Tensor]:
-        """Return the gradient of one loss for a branch; zeros where the loss does not reach."""
+        """Return the gradient of one loss for a branch; 0 where the loss has no gradient."""
         tensors = self._parts[loss].get(modality)
         if tensors is None:
             return [torch.zeros_like(tensor) for tensor in self._tensors[modality]]
@@ -102,7 +102,7 @@ class Gradients:
         return norm if factor is None else norm * factor
 
     def scale(self, modality: str, factor: float | Tensor) -> None:
-        """Multiply the update of the branch in this step by `factor` (>= 0). Factors multiply."""
+        """Multiply the branch's update in this step by `factor` (>= 0); repeated calls multiply."""
         device = self._tensors[modality][0].device
         if isinstance(factor, Tensor):
             factor = factor.to(device, torch.float32)

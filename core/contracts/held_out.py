@@ -16,7 +16,7 @@ RIDGE = 0.02
 
 
 class Fitted(Protocol):
-    """A strategy with parameters that must not be fitted to training clips."""
+    """Strategy with parameters that must not be fitted to training clips."""
 
     def held_out_parameters(self) -> Sequence[nn.Parameter]:
         """Return the parameters to fit to clips that no branch was trained on."""
@@ -28,7 +28,7 @@ class Fitted(Protocol):
 
 
 class _Search(torch.optim.LBFGS):
-    """L-BFGS without the wrappers that import torch's compiler, which takes seconds per process."""
+    """L-BFGS without the wrappers that import torch's compiler (seconds in every process)."""
 
     add_param_group = inspect.unwrap(torch.optim.LBFGS.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.LBFGS.zero_grad)

@@ -76,17 +76,17 @@ def fusion_corpora() -> Sequence[type[Corpus]]:  # type: ignore[empty-body]
 
 @hookspec
 def fusion_extractors() -> Sequence[type[Extractor]]:  # type: ignore[empty-body]
-    """Return extractor classes: recording -> one array. Each defines a modality of its name."""
+    """Return extractor classes, which compute one array per recording: a modality of that name."""
 
 
 @hookspec
 def fusion_branches() -> Sequence[type[Branch]]:  # type: ignore[empty-body]
-    """Return branch classes: the network that turns one modality into an embedding."""
+    """Return branch classes: networks that turn one modality into an embedding."""
 
 
 @hookspec
 def fusion_strategies() -> Sequence[type[Strategy]]:  # type: ignore[empty-body]
-    """Return strategy classes: the network that fuses the modalities into class scores."""
+    """Return strategy classes: networks that fuse the modalities into class scores."""
 
 
 @hookspec

@@ -1,4 +1,4 @@
-"""The model of a training as plugins see it, its outputs, and the modalities of each clip."""
+"""Model of a training as plugins see it, its outputs, and the modalities of each clip."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def along(clips: Tensor, x: Tensor) -> Tensor:
 
 
 class Model(Protocol):
-    """The model of a training, as plugins see it; a :class:`torch.nn.Module`.
+    """Model of a training, as plugins see it; a :class:`torch.nn.Module`.
 
     Attributes
     ----------
@@ -84,12 +84,12 @@ class Model(Protocol):
 
     @property
     def branches(self) -> nn.ModuleDict:
-        """Modality -> its :class:`Branch`."""
+        """Branches, each a :class:`Branch`, by modality."""
         ...
 
     @property
     def probes(self) -> nn.ModuleDict:
-        """Modality -> the linear classifier on its embedding."""
+        """Linear classifiers on the embeddings, by modality."""
         ...
 
     @property

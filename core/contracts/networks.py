@@ -1,4 +1,4 @@
-"""Base classes of networks: branches (modality -> embedding) and fusion strategies."""
+"""Base classes of networks: branches, which embed one modality, and fusion strategies."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ class Strategy(Plugin, nn.Module):
     Attributes
     ----------
     takes : {"embeddings", "maps"}
-        What `forward` receives: embeddings (B, D_m), or feature maps (B, C_m, *grid_m).
+        Inputs of `forward`: embeddings (B, D_m), or feature maps (B, C_m, *grid_m).
     accepts_missing : bool
         Whether `forward` takes `present` and works without the modalities that a clip lacks.
-        For other strategies, an absent modality is blank: all zeros.
+        Other strategies receive zeros for an absent modality.
     needs_baselines : bool
         Whether the strategy starts from the single-modality baselines: the branches then start
         with the baselines' weights, and :meth:`adopt` is called.
@@ -116,7 +116,7 @@ class Strategy(Plugin, nn.Module):
     def adopt(self, baselines: Mapping[str, Baseline]) -> None:
         """Start from the single-modality baselines, for instance by copying their heads.
 
-        Called once before training if the fused model starts from the baselines
+        This method is called once before training if the fused model starts from the baselines
         (``train.start``, the default) or if the strategy `needs_baselines`. The branches already
         have the baselines' weights at that point.
         """
@@ -134,8 +134,9 @@ class Strategy(Plugin, nn.Module):
     def calibrate(self, inputs: dict[str, Tensor], labels: Tensor) -> None:
         """Fit the parameters that must not learn from training clips to the validation clips.
 
-        Called before every validation, in evaluation mode. `inputs` are the inputs of `forward`
-        for all validation clips, (n, D_m) or (n, C_m, *grid_m), and `labels` their classes (n,).
+        This method is called before every validation, in evaluation mode. `inputs` are the inputs
+        of `forward` for all validation clips, (n, D_m) or (n, C_m, *grid_m), and `labels` their
+        classes (n,).
         The default fits :meth:`held_out_parameters`, if any, by L-BFGS: it minimises
         cross-entropy plus a ridge penalty of 0.02 on their squares, starting from 0 each time. A
         strategy that overrides this method keeps the result in a buffer.
@@ -157,7 +158,7 @@ def equal_dims(dims: Mapping[str, int], name: str) -> int:
     Raises
     ------
     ParameterError
-        If the sizes differ; `name` is the strategy that needs equal sizes.
+        If the sizes differ. The message calls the strategy `name`.
     """
     sizes = set(dims.values())
     if len(sizes) != 1:

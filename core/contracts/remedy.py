@@ -53,7 +53,7 @@ class Patient:
     from_baselines: bool = False
 
     def has(self, settings: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Return whether the run is known to have all of these settings."""
+        """Return whether all of these settings are known to be set in the run."""
         return all(
             name in self.settings.get(owner, {}) and str(self.settings[owner][name]) == str(value)
             for owner, parameters in settings.items()
@@ -85,7 +85,7 @@ class Prescription:
 
 
 class Remedy(Plugin):
-    """One change of a configuration that ``fusion repair`` tries: a rung of its ladder.
+    """One change of a configuration, which ``fusion repair`` tries as one step.
 
     A remedy with fixed changes declares them in class attributes. A remedy whose changes depend
     on the patient overrides :meth:`prescribe`.
@@ -96,7 +96,7 @@ class Remedy(Plugin):
         Names of the faults that the remedy repairs. If a diagnosis finds one of them, the remedy
         is tried before those that repair none of the faults found.
     order : int
-        Position on the ladder among the other remedies, the lowest first.
+        Position in the order of the remedies, the lowest first.
     strategy : str or None
         Fusion strategy to change to.
     balancers : tuple of str

@@ -70,7 +70,7 @@ def old_names(cls: type) -> dict[str, renamed]:
 
 
 def define_new_names(cls: type) -> None:
-    """Make the attributes that a new class defines under old names available under the new ones."""
+    """Make attributes that a new class defines under old names available under the new names."""
     for name, old in old_names(cls).items():
         own = vars(cls)
         if name in own and not isinstance(own[name], renamed):

@@ -18,7 +18,7 @@ Plain = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """A set of values that a parameter may take."""
+    """Set of values that a parameter may take."""
 
     value_type: ClassVar[type[Any] | None] = None  # None: values may have different types
 
@@ -45,7 +45,7 @@ class _Range(Space):
         whole = self.value_type is int
         for end in (self.low, self.high):
             if isinstance(end, bool) or not isinstance(end, int if whole else int | float):
-                _refuse(f"{own}: {end!r} is no {'whole number' if whole else 'number'}.")
+                _refuse(f"{own}: {end!r} is not a {'whole number' if whole else 'number'}.")
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             _refuse(f"{own}: the first must be below the second, and both finite.")
 
@@ -87,7 +87,7 @@ class Uniform(_Range):
 
 @dataclass(frozen=True, slots=True)
 class LogUniform(_LogRange):
-    """Numbers of an interval, drawn uniformly on a logarithmic scale: for rates and weights.
+    """Numbers of an interval, drawn uniformly on a logarithmic scale, e.g. rates and weights.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class Integer(_Range):
 
 @dataclass(frozen=True, slots=True)
 class LogInteger(_LogRange):
-    """Whole numbers of a range, drawn uniformly on a logarithmic scale: for sizes.
+    """Whole numbers of a range, drawn uniformly on a logarithmic scale, e.g. sizes.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class Choice(Space):
         object.__setattr__(self, "options", options)
         plain = all(isinstance(option, Plain) for option in options)
         if not plain or len({(type(option), option) for option in options}) < max(2, len(options)):
-            _refuse(f"{self!r}: Choice takes two or more different texts, numbers, bools or None.")
+            _refuse(f"{self!r}: Choice needs two or more different texts, numbers, bools or None.")
 
     def contains(self, value: Any) -> bool:
         """Return whether `value` is one of the options, with the same type."""
@@ -175,7 +175,7 @@ def space_from_json(data: Mapping[str, Any]) -> Space:
             return Choice(*data["options"])
         return _KINDS[str(kind)](data["low"], data["high"])
     except (KeyError, TypeError):
-        _refuse(f"{data!r} is no range of a parameter.")
+        _refuse(f"{data!r} is not a range of a parameter.")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A training and one step of it, as balancers see them."""
+"""Training and training step, as balancers see them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .train_config import TrainConfig
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """The clips of one epoch, before they are shuffled.
+    """Clips of one epoch, before shuffling.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Clips:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A period of a training in which some of the model may be frozen.
+    """Period of a training in which parts of the model may be frozen.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Pass:
 
 
 class Context(Protocol):
-    """The training that a balancer takes part in.
+    """Training in which a balancer takes part.
 
     While fusion checks a request, before training starts, :meth:`Balancer.setup` receives a
     context without clips, whose baselines are untrained.
@@ -84,7 +84,7 @@ class Context(Protocol):
     config: TrainConfig
     steps_per_epoch: int
     device: torch.device
-    baselines: Mapping[str, Baseline]  # by modality; empty unless `needs_baselines`
+    baselines: Mapping[str, Baseline]  # baselines by modality; empty unless `needs_baselines`
     checking: bool  # a request is being checked: no clips, so neither outputs() nor batch()
 
     @property
@@ -124,7 +124,7 @@ class Context(Protocol):
     def warm_start(self) -> None:
         """Set the weights of every branch and probe to those of its single-modality baseline.
 
-        For use in :meth:`Balancer.setup`, by a balancer that `needs_baselines`.
+        Call this method in :meth:`Balancer.setup` of a balancer that `needs_baselines`.
         """
         ...
 

@@ -24,7 +24,7 @@ class Tracker(Plugin):
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         """Open the tracker for a run directory and its configuration.
 
-        Called once, before the first training.
+        This method is called once, before the first training.
         """
 
     def epoch(self, event: Mapping[str, Any]) -> None:
@@ -32,8 +32,9 @@ class Tracker(Plugin):
 
         `event` contains ``training`` (for instance ``"fold0/mel"``), ``epoch`` (from 1), in a
         tuned run ``trial`` (from 0), and the epoch's metrics. All values are JSON-serialisable:
-        a number, None if it is undefined, text, or something nested. Trainings run in parallel,
-        so their events are interleaved. All trackers receive the same mapping: don't change it.
+        a number, None for an undefined number, text, or a nested list or dict. Trainings run in
+        parallel, so their events are interleaved. All trackers receive the same mapping: don't
+        change it.
         """
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -42,6 +43,6 @@ class Tracker(Plugin):
     def close(self) -> None:
         """Release all resources; called last, whether the run finished, failed or was interrupted.
 
-        Called also if another method failed, `start` included. A run whose `finish` was not
-        called has not finished: a service that displays runs should not show it as running.
+        This method is called even if another method failed, `start` included. A run whose `finish`
+        was not called has not finished: a service that displays runs should not show it as running.
         """

@@ -23,8 +23,8 @@ class TrainConfig:
     start : {"baselines", "scratch"}
         Initial weights of the fused model's branches: those of the single-modality baselines, or
         untrained. A fused model that starts from the baselines trains for `finetune` times
-        `epochs` more. A control, the best single modality, is then trained from scratch for the
-        same total number of epochs.
+        `epochs` additional epochs. A control, the best single modality, is then trained from
+        scratch for the same total number of epochs.
     finetune : float
         Epochs of a fused model that starts from the baselines, as a share of `epochs`, in
         (0, 1]; at least one epoch.
@@ -48,10 +48,11 @@ class TrainConfig:
         Weight of a class in the loss: equal for all, proportional to the square root of
         1/frequency, or proportional to 1/frequency.
     smooth : int
-        Number of epochs over which validation UAR is averaged to choose the best epoch: the mean
-        over an epoch and the ones before it is compared.
+        Number of epochs, an epoch and its predecessors, over which validation UAR is averaged to
+        choose the best epoch.
     patience : int
-        Number of epochs without a rise of that mean after which training stops; 0 means never.
+        Training stops after this number of epochs without a rise of the average validation UAR;
+        0 means never.
     average : float
         Decay per step of the moving average of the weights, in [0, 1). The averaged weights are
         validated and stored as the model; 0 means the weights themselves.
@@ -73,13 +74,13 @@ class TrainConfig:
         Arithmetic of the networks. "auto" means bfloat16 if the device supports it natively, else
         float32.
     compile : bool
-        Compile the branches with torch.compile.
+        Whether to compile the branches with torch.compile.
     threads : int
         CPU threads of each training that runs in its own process. More threads speed up a
         training that is alone on a machine; a different number changes rounding.
     graphs : bool
-        On CUDA, record the branches that allow it as CUDA graphs. No effect on other devices and
-        on compiled branches.
+        Whether to record, on CUDA, the branches that allow it as CUDA graphs. The setting has no
+        effect on other devices and on compiled branches.
     """
 
     epochs: int = 80

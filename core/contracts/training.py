@@ -1,4 +1,4 @@
-"""Base class of balancers, which change how the branches are trained together."""
+"""Base class of balancers, which change the joint training of the branches."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Domain = Literal[
 
 
 class Balancer(Plugin):
-    """Change of how the branches are trained together; every method is optional.
+    """Change to the joint training of the branches; every method is optional.
 
     The training loop calls
 
@@ -64,8 +64,8 @@ class Balancer(Plugin):
         Whether the balancer learns from the labels of the validation clips, or from scores on
         them. Its validation score is then optimistic, and comparisons mark it.
     control : bool
-        Whether every comparison includes the balancer as a control: a method that does not beat
-        it is of little use.
+        Whether every comparison includes the balancer as a control: a simple method that every
+        other method should beat.
     checkpointed : tuple of str
         Names of the attributes that :meth:`state_dict` stores for a resumed training: tensors,
         numbers, strings, lists and dicts.
@@ -83,8 +83,8 @@ class Balancer(Plugin):
     def adapt(self, strategy: Strategy, dims: Mapping[str, int]) -> Strategy:
         """Change or wrap the strategy; the result is trained, stored and used for predictions.
 
-        Called whenever the model is built, also for predictions. `dims` is the argument that the
-        strategy was built with: modality -> size of its embedding or channels of its maps.
+        This method is called when a model is built, also for predictions. `dims` is the argument
+        of the strategy: modality -> size of its embedding or channels of its maps.
 
         Raises
         ------
@@ -96,8 +96,8 @@ class Balancer(Plugin):
     def setup(self, context: Context) -> None:
         """Check that this balancer suits the training, and reset its state.
 
-        Called once on an untrained model while the request is checked, and once at the start of
-        training, before a checkpoint's state is loaded.
+        This method is called once on an untrained model while the request is checked, and once at
+        the start of training, before a checkpoint's state is loaded.
 
         Raises
         ------
@@ -114,7 +114,7 @@ class Balancer(Plugin):
         return 1
 
     def parameter_groups(self, groups: list[ParameterGroup]) -> list[ParameterGroup]:
-        """Change learning rates or weight decay, or split groups."""
+        """Change the learning rates or weight decay of parameter groups, or split groups."""
         return groups
 
     # -- before an epoch ---------------------------------------------------------------
@@ -122,7 +122,7 @@ class Balancer(Plugin):
     def stage(self, epoch: int) -> Stage | None:
         """Return the parts of the model to train in this epoch (from 1), or None for all.
 
-        If several balancers return a stage, the first one is used.
+        If several balancers return a stage, the first stage is used.
         """
         return None
 
@@ -140,11 +140,11 @@ class Balancer(Plugin):
     # -- a step ------------------------------------------------------------------------
 
     def inputs(self, inputs: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        """Change the batch, modality -> (B, *shape), before the branches."""
+        """Change the batch, (B, *shape) by modality, before the branches."""
         return inputs
 
     def present(self, present: Tensor, step: Step) -> Tensor:
-        """Change the modalities that the strategy may see of each clip: (B, M) bool."""
+        """Change which modalities the strategy may see of each clip, (B, M) bool."""
         return present
 
     def passes(self, step: Step) -> list[Pass] | None:
@@ -170,7 +170,7 @@ class Balancer(Plugin):
         return logits
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        """Change the losses of the branches and the head: name -> scalar; the sum is minimised.
+        """Change the losses of branches and head, scalars by name; training minimises their sum.
 
         The first balancer receives ``{"fused": step.fused_loss}``. A single-modality loss is
         called ``"unimodal.<modality>"``; any other loss starts with the balancer's name. The
@@ -191,10 +191,10 @@ class Balancer(Plugin):
     # -- after an epoch ----------------------------------------------------------------
 
     def epoch_end(self, epoch: int, metrics: Mapping[str, Any]) -> None:
-        """Read the epoch's `metrics`, as written to the run directory; called after validation."""
+        """Receive the epoch's `metrics`, as in the run directory; called after validation."""
 
     def metrics(self) -> dict[str, float]:
-        """Return numbers to write each epoch, e.g. the coefficient of each modality."""
+        """Return figures to record for the epoch, e.g. the coefficient of each modality."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Clips without some modality: which ones a run has, whether it can train, what it reports."""
+"""Clips that lack a modality: their list, checks that a run can train, and texts for reports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 def lacking(report: BuildReport) -> dict[str, set[str]]:
-    """Return modality -> keys of the recordings that lack it."""
+    """Return the keys of the recordings that lack a modality, by modality."""
     keys: dict[str, set[str]] = {}
     for item in report.absent:
         keys.setdefault(item.feature, set()).add(item.key)
@@ -26,7 +26,7 @@ def lacking(report: BuildReport) -> dict[str, set[str]]:
 
 
 def absent_of(report: BuildReport, keys: Sequence[str]) -> dict[str, Flags]:
-    """Return modality -> (n,) bool, True for the clips that lack it.
+    """Return a mask, (n,) bool, of the clips that lack a modality, by modality.
 
     The result has only modalities that some clip lacks.
 
@@ -43,9 +43,9 @@ def absent_of(report: BuildReport, keys: Sequence[str]) -> dict[str, Flags]:
         if flags.all():
             first = next(item for item in report.absent if item.feature == m)
             raise CorpusError(
-                f"No clip has the feature {m!r}. The first: {first.reason}",
-                hint=f"Leave {m} out of --features, or make sure that the extractor finds it in "
-                "these recordings.",
+                f"No clip has the feature {m!r}. First clip: {first.reason}",
+                hint=f"Leave {m} out of --features, or use recordings from which the extractor "
+                f"{m} can make an array.",
             )
     return flags_by_modality
 
@@ -71,14 +71,14 @@ def check_absent(
                 check_classes(own, clips, classes, parts=("train", "val"))
             except SplitError as error:
                 raise SplitError(
-                    f"{int(flags.sum())} of {len(flags)} clips have no {m}, and without them: "
+                    f"{int(flags.sum())} of {len(flags)} clips have no {m}. Without these clips: "
                     f"{error.message}",
                     hint=f"Leave {m} out of --features, or classes out of --labels.",
                 ) from None
 
 
 def absence_text(absent: Mapping[str, int]) -> list[str]:
-    """Return a line on clips that lack a modality, for a run's table; no line if none does.
+    """Return a line for a run's table on clips that lack a modality; empty if no clip lacks any.
 
     `absent` maps a modality to the number of clips that lack it.
     """
@@ -94,7 +94,7 @@ def absence_text(absent: Mapping[str, int]) -> list[str]:
 def missing_modality_warning(
     data: RunData, strategies: Iterable[str], registry: Registry
 ) -> str | None:
-    """Return a warning if clips lack modalities and a strategy does not support this; else None."""
+    """Return a warning if clips lack modalities but the strategy needs all of them; else None."""
     unsupporting = [s for s in strategies if not registry.strategy(s).accepts_missing]
     if not data.absent or not unsupporting:
         return None

@@ -144,7 +144,7 @@ def moments_of(
 
 
 def population_of(moments: Moments, speakers: Indices) -> Population:
-    """Average the statistics of some speakers over their clips; without clips, mean 0, variance 1.
+    """Average the statistics of speakers over their clips; without clips: mean 0 and variance 1.
 
     Parameters
     ----------
@@ -246,9 +246,9 @@ def numbered_speakers(clips: Sequence[Clip]) -> Indices:
 def run_moments(
     run: Path, fingerprint: str, modality: Modality, rule: str, arrays: Arrays, data: RunData
 ) -> Moments:
-    """Return the statistics of every speaker of a run; they are computed once and stored.
+    """Return the statistics of every speaker of a run, which are computed once and then stored.
 
-    They are stored in the run directory if it is writable.
+    The statistics are stored in the run directory if it is writable.
 
     Parameters
     ----------
@@ -305,7 +305,7 @@ def population_tensors(prefix: str, populations: Mapping[str, Population]) -> di
 
 
 def populations_from(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Population]:
-    """Return modality -> population from tensors that :func:`population_tensors` made."""
+    """Return populations by modality from tensors that :func:`population_tensors` made."""
     own = {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(f"{prefix}/")}
     names = dict.fromkeys(key.rpartition("/")[0] for key in own)
     return {m: Population(own[f"{m}/mean"].numpy(), own[f"{m}/variance"].numpy()) for m in names}

@@ -149,7 +149,7 @@ def load_dataset(
         If a path is missing, is given twice, is recognised by no corpus or by several of equal
         priority, or holds no clips; or if fewer than two classes are left.
     UnknownNameError
-        For a label that no clip has, or an unknown parameter.
+        If no clip has a label in `labels`, or a parameter does not exist.
     """
     clips: list[Clip] = []
     names: list[str] = []
@@ -158,7 +158,7 @@ def load_dataset(
         name = source.corpus or _detect(source.path, corpora)
         key = (name, source.path and source.path.resolve())
         if key in keys:
-            raise CorpusError(f"The corpus {name!r} is given twice: {source.path or name}.")
+            raise CorpusError(f"The corpus {name!r} is named twice: {source.path or name}.")
         keys.add(key)
         clips += _read(name, corpora[name], source.path, (parameters or {}).get(name, {}))
         names.append(name)
@@ -176,7 +176,7 @@ def _detect(path: Path | None, corpora: Mapping[str, type[Corpus]]) -> str:
     if path is None:
         raise CorpusError("A source needs a corpus, a path, or both.")
     if not path.exists():
-        raise CorpusError(f"There is no such path: {path}.", hint=_accepted_sources(corpora))
+        raise CorpusError(f"The path {path} does not exist.", hint=_accepted_sources(corpora))
     try:
         if path.is_dir() and not any(path.iterdir()):
             raise CorpusError(f"The folder {path} is empty.")
@@ -215,7 +215,7 @@ def _read(
     name: str, cls: type[Corpus], path: Path | None, parameters: Mapping[str, Any]
 ) -> list[Clip]:
     if path is not None and not path.exists():
-        raise CorpusError(f"There is no such path: {path}.")
+        raise CorpusError(f"The path {path} does not exist.")
     reader = make(cls, path, settings=parameters, owner=name)
     try:
         result = reader.clips()
@@ -281,7 +281,7 @@ def _numbered(clips: Iterable[Clip]) -> list[Clip]:
 def _map_labels(
     clips: Sequence[Clip], labels: str, corpora: Mapping[str, type[Corpus]]
 ) -> tuple[list[Clip], tuple[str, ...], dict[str, dict[str, int]]]:
-    """Return relabelled clips, the classes, and corpus -> label -> clips without a class."""
+    """Return relabelled clips, the classes, and the number of dropped clips by corpus and label."""
     if labels == "shared":
         classes: tuple[str, ...] = SHARED
     elif labels == "native":

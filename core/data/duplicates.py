@@ -18,8 +18,8 @@ def items_by_place(
     """Return items for which the extractor has an array, with one item per key.
 
     The cache identifies a recording by its content. An extractor that looks recordings up by path
-    (``by_place``) may know only one of two files with the same content. In this case all their
-    clips get the item of the known file.
+    (``by_place``) may have an array for only one of two files with the same content. In this case
+    all their clips get the item of that file.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def items_by_place(
 
 
 def _by_key(clips: Sequence[Clip], items: Sequence[Item]) -> Mapping[str, list[tuple[Clip, Item]]]:
-    """Return key -> a clip and its item for each path; only keys with several paths."""
+    """Return one clip and item per path, by key, for the keys with several paths."""
     by_key: dict[str, dict[str, tuple[Clip, Item]]] = {}
     for clip, item in zip(clips, items, strict=True):
         by_key.setdefault(item.key, {}).setdefault(origin_of(clip.recording), (clip, item))

@@ -30,7 +30,7 @@ from .imported_features import Imported
 def make_extractor(
     cls: type[Extractor], parameters: Mapping[str, Any], dtype: str | None = None
 ) -> Extractor:
-    """Make an extractor that stores the parameters it was made with.
+    """Make an extractor, and store all its parameters, defaults included, in `parameters`.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def make_extractor(
     Raises
     ------
     UserError
-        For a parameter that does not exist or has a wrong value, or a dtype that can't be stored.
+        If a parameter does not exist or has a wrong value, or the dtype can't be stored.
     PluginError
         If the extractor declares no shape.
     """
@@ -61,7 +61,7 @@ def make_extractor(
 def _storage_dtype(extractor: Extractor, dtype: str) -> str:
     if dtype not in STORAGE_DTYPES:
         raise ParameterError(
-            f"Features can be stored as {', '.join(STORAGE_DTYPES)}, not as {dtype!r}."
+            f"The dtype {dtype!r} can't be stored. Accepted: {', '.join(STORAGE_DTYPES)}."
         )
     if extractor.dtype not in STORAGE_DTYPES:
         raise ParameterError(
@@ -96,7 +96,7 @@ def fingerprint_of(extractor: Extractor) -> Fingerprint:
 
 
 def without_added(extractor: Extractor, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return `parameters` without those that a later version added and that have their default."""
+    """Return `parameters` without later additions (`added_parameters`) that have their default."""
     before = extractor.added_parameters
     if not before:
         return parameters
@@ -104,7 +104,7 @@ def without_added(extractor: Extractor, parameters: Mapping[str, Any]) -> Mappin
 
 
 def _source(extractor: Extractor) -> dict[str, str]:
-    """Return file name -> digest for a plugin that was loaded from a file, else nothing.
+    """Return the digest of the file that a plugin was loaded from, by file name; else nothing.
 
     While writing a plugin, its author does not raise the version at every change; the digest
     keeps the cache from returning stale arrays.
@@ -131,7 +131,7 @@ def recording_at(origin: str) -> Recording:
 
 
 def failure_text(failure: Failure) -> str:
-    """Return a text for people that names the recording that failed and the reason."""
+    """Return the failed recording and the reason as text for the user."""
     reason = failure.reason.removeprefix(f"{RecordingError.__name__}: ")
     path = str(getattr(failure.source, "path", failure.source))
     return reason if path in reason else f"{failure.source}: {failure.feature}: {reason}"
@@ -167,7 +167,7 @@ def _check_same(extractor: Extractor, wanted: Fingerprint) -> None:
             f"{d.field} {d.stored} instead of {d.wanted}" for d in differences(actual, wanted)
         )
         raise PluginError(
-            f"The process that computes has another {wanted.name!r} than was requested: {fields}.",
+            f"Extractor {wanted.name!r} of this worker is not the requested one: {fields}.",
             hint="Give every worker the same packages and plugins; build again after an edit.",
         )
 
@@ -193,7 +193,7 @@ def extract_all(
 
 
 def works_in_batches(extractor: Extractor) -> bool:
-    """Return whether the `extract_many` of an extractor makes the same arrays as its `extract`.
+    """Return whether `extract_many` makes the same arrays as `extract`, so that it may be used.
 
     A subclass may override only `extract`, to change the arrays. The `extract_many` that it
     inherits would then make other arrays, so it is not used.
@@ -242,7 +242,7 @@ def _checked(
 
 def _miscounted(extractor: Extractor, expected: int, returned: int) -> PluginError:
     return PluginError(
-        f"Extractor {extractor.name!r} was given a batch of {expected} recordings and returned "
+        f"Extractor {extractor.name!r} was given a batch of {expected} recordings, but returned "
         f"{returned} arrays.",
         hint="extract_many() returns one array or RecordingError for each recording, in order.",
     )

@@ -54,7 +54,7 @@ class Features:
     modalities : mapping of str to Modality
         Name -> modality; batches have the same order.
     arrays : mapping of str to Arrays
-        For each modality, row i belongs to clip i.
+        Arrays of all modalities; row i belongs to clip i.
     targets : array
         (n,) int64, the class of each clip.
     device : torch.device
@@ -124,11 +124,11 @@ class Features:
         return {m: array.take(indices) for m, array in self.arrays.items()}
 
     def presence(self, indices: Indices) -> Presence | None:
-        """Return which modalities the clips `indices` have; None if they have all of them."""
+        """Return which modalities the clips `indices` have; None if no clip lacks any."""
         return presence_of(self.absent, list(self.modalities), indices, self.device)
 
     def clips_with(self, indices: Indices, modality: str | None = None) -> Indices:
-        """Return those of the clips `indices` that have `modality`, or any modality if None."""
+        """Return the clips among `indices` that have `modality`, or any modality if it is None."""
         if modality is not None:
             return having(self.absent, indices, [modality])
         if any(m not in self.absent for m in self.modalities):
@@ -138,11 +138,11 @@ class Features:
         return some
 
     def complete_clips(self, indices: Indices) -> Indices:
-        """Return those of the clips `indices` that have every modality."""
+        """Return the clips among `indices` that have every modality."""
         return having(self.absent, indices, self.modalities)
 
     def statistics(self, modality: str, indices: Indices, keep: tuple[int, ...]) -> Statistics:
-        """Return mean and standard deviation over those of the clips that have the modality.
+        """Return mean and deviation of the clips among `indices` that have the modality.
 
         Parameters
         ----------

@@ -36,7 +36,7 @@ class Imported(Extractor):
 
     def __init__(self, fingerprint: Fingerprint, cache: str | None) -> None:
         # Set these without assignment: `name` and `version` belong to a plugin's class, but each
-        # instance of this class has different ones.
+        # instance of this class has different values.
         vars(self).update(name=fingerprint.name, version=fingerprint.version)
         self.fingerprint = fingerprint
         self.shape = fingerprint.shape
@@ -65,7 +65,7 @@ class Imported(Extractor):
         return cache.open(self.fingerprint, [key], verify="always")[0]
 
     def compute(self, recording: Recording) -> npt.NDArray[Any]:
-        """Raise MissingModalityError: a build calls this only if no cache has the array."""
+        """Raise MissingModalityError; a build calls this method only if no cache has the array."""
         raise self._lacks(recording)
 
     def _lacks(self, recording: Recording) -> MissingModalityError:
@@ -105,7 +105,7 @@ def find_imported(
     ------
     UserError
         If the cache holds no feature with this name, or several versions of it and none is
-        chosen, or one that can't take part in a run.
+        chosen, or one that can't be used in a run.
     """
     if unknown.hint is not None:  # a plugin with this name exists, but is broken
         raise unknown
@@ -122,7 +122,7 @@ def find_imported(
     problem = name_problem(name, registry)
     if problem is not None:
         raise ParameterError(
-            f"The imported feature {name!r} can't take part in a run: {problem}",
+            f"The imported feature {name!r} can't be used in a run: {problem}",
             hint="Import it under another name: fusion cache import NAME SOURCE",
         )
     choice = _Choice(**bind(_Choice, settings, owner=name))
@@ -130,9 +130,9 @@ def find_imported(
 
 
 def _candidates(name: str, settings: Mapping[str, Any], cache: FeatureCache) -> list[Fingerprint]:
-    """Return imported features; those of another machine only if the local cache lacks `name`.
+    """Return imported features: local ones if they have the requested version, else all.
 
-    The local cache is enough if it holds the requested name and version.
+    "All" includes the features of another machine. Without a requested version, all are returned.
     """
     local = imported_features(cache, elsewhere=False)
     requested = (name, settings.get("version"))
@@ -149,7 +149,7 @@ def _chosen(name: str, version: str, features: Sequence[Fingerprint]) -> Fingerp
     if len(chosen) > 1:
         raise ParameterError(
             f"The cache holds several imports of {name!r}: {listed}.",
-            hint=f"Choose one: --set {name}.version={features[-1].version}",
+            hint=f"Choose a version: --set {name}.version={features[-1].version}",
         )
     if "complex" in chosen[0].dtype:
         raise ParameterError(
@@ -160,12 +160,12 @@ def _chosen(name: str, version: str, features: Sequence[Fingerprint]) -> Fingerp
 
 
 def name_problem(name: str, registry: Registry) -> str | None:
-    """Return why an imported feature called `name` can't take part in a run; None if it can."""
+    """Return the reason why an imported feature can't be called `name`; None if it can."""
     for entry in registry.entries():
         if entry.name == name:
             return f"{entry.source} gives that name to its {entry.kind}."
     if not well_formed(name):
-        return "Names are lower case letters, digits and underscores, and begin with a letter."
+        return "Names are lower-case letters, digits and underscores, and begin with a letter."
     if name in RESERVED or is_module_attribute(name):
         return f"{name!r} is reserved."
     return None

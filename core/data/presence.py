@@ -22,7 +22,7 @@ def presence_of(
     indices: npt.NDArray[np.int64],
     device: torch.device,
 ) -> Presence | None:
-    """Return the presence of modalities in the clips `indices`; None if they have all of them.
+    """Return the presence of modalities in the clips `indices`; None if no clip lacks any.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def presence_of(
 
 
 def having(absent: Mapping[str, Flags], clips: Clips, modalities: Iterable[str]) -> Clips:
-    """Return those of the clips, (k,) int64, that have all of the given modalities.
+    """Return the clips among `indices`, (k,) int64, that have all of the given modalities.
 
     Parameters
     ----------

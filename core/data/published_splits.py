@@ -17,7 +17,7 @@ MIN_FOLDS = 3  # one for test, one for validation, the others for training
 
 
 def prescribed_column(clips: Sequence[Clip], folds: int | None) -> Literal["split", "fold"] | None:
-    """Return which prescribed column to follow, or None if the corpus prescribes nothing.
+    """Return ``"split"`` or ``"fold"``, the prescribed column to follow; None if there is neither.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def prescribed_column(clips: Sequence[Clip], folds: int | None) -> Literal["spli
     if folds is not None and counts["split"] and not counts["fold"]:
         raise SplitError(
             f"{folds} folds were requested, but the corpus prescribes one train/val/test split.",
-            hint="Leave out --folds, or take the split column out of the table.",
+            hint="Leave out --folds, or remove the split column from the table.",
         )
     if counts["fold"] and (folds is not None or not counts["split"]):
         return "fold"
@@ -61,10 +61,10 @@ def follow_folds(clips: Sequence[Clip], folds: int | None) -> Indices:
     if len(names) < MIN_FOLDS or folds not in (None, len(names)):
         needed = f"{folds} were requested" if folds else f"at least {MIN_FOLDS} are needed"
         raise SplitError(
-            f"The corpus prescribes {len(names)} folds ({', '.join(names[:12])}) and {needed}.",
+            f"The corpus prescribes {len(names)} folds ({', '.join(names[:12])}), but {needed}.",
             hint="Leave out --folds to follow the corpus."
             if len(names) >= MIN_FOLDS
-            else "Take the fold column out of the table to have a split drawn by speaker.",
+            else "Remove the fold column from the table: fusion then draws the folds.",
         )
     assigned = [names.index(str(clip.fold)) for clip in clips]
     _check_speakers(clips, [str(clip.fold) for clip in clips], "fold")
@@ -88,13 +88,13 @@ def follow_split(clips: Sequence[Clip]) -> Indices:
     unknown = [str(part) for part in counts if part not in PARTS]
     if unknown:
         raise SplitError(
-            f"The prescribed split {unknown[0]!r} is unknown; possible are {', '.join(PARTS)}."
+            f"The prescribed split {unknown[0]!r} is unknown. Known: {', '.join(PARTS)}."
         )
     for part in ("train", "test"):
         if not counts[part]:
             raise SplitError(
                 f"The prescribed split has no clips for {part}.",
-                hint="Take the split column out of the table to have a split drawn by speaker.",
+                hint="Remove the split column from the table: fusion then draws the split.",
             )
     parts = [str(clip.split) for clip in clips]
     _check_speakers(clips, parts, "split")
@@ -115,8 +115,8 @@ def _check_speakers(clips: Sequence[Clip], parts: Sequence[str], column: str) ->
     )
     more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
     raise SplitError(
-        f"In the prescribed {column}, {len(shared)} of {len(parts_of)} speakers are in more than "
-        f"one part: {named}{more}.",
-        hint=f"Correct the {column} column, or remove it to have a split drawn by speaker. "
+        f"{len(shared)} of {len(parts_of)} speakers are in more than one part of the prescribed "
+        f"{column}: {named}{more}.",
+        hint=f"Correct the {column} column. Without this column, fusion draws a split by speaker. "
         "--split random ignores the column and draws clips; its scores are speaker-dependent.",
     )

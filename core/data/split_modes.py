@@ -40,7 +40,7 @@ class Mode:
         Whether whole groups form the validation part if there are enough groups. Otherwise some
         training speakers form it.
     tested : str
-        What the test figures are measured on, for the title of a table.
+        Phrase for the title of a table: the clips on which test figures are measured.
     warning : str
         Limit of the test figures, as a sentence; empty for speaker-independent modes.
     more : str
@@ -60,26 +60,26 @@ class Mode:
 
 
 def speaker_of(clip: Clip) -> Group:
-    """Return corpus and speaker, since two corpora may both have a speaker "1"."""
+    """Return corpus and speaker as a group, because two corpora may both have a speaker "1"."""
     return clip.corpus, clip.speaker
 
 
 def sentence_of(clip: Clip) -> Group | None:
-    """Return corpus and sentence of a clip; None if the sentence is unknown.
+    """Return corpus and sentence of a clip as a group; None if the sentence is unknown.
 
-    Sentences of two corpora differ even if their texts are equal; upper and lower case are equal.
+    Equal sentences of two corpora are different groups. Upper and lower case are not distinguished.
     """
     sentence = clip.attributes.get(SENTENCE, "").strip().casefold()
     return (clip.corpus, sentence) if sentence else None
 
 
 def corpus_of(clip: Clip) -> Group:
-    """Return the corpus of a clip as a group; all corpora are of one kind, the empty string."""
+    """Return the corpus of a clip as a group, whose kind is the empty string."""
     return "", clip.corpus
 
 
 def clip_of(clip: Clip) -> Group:
-    """Return corpus and name of a clip: each clip is a group."""
+    """Return corpus and name of a clip as a group, so that each clip is its own group."""
     return clip.corpus, clip.name
 
 
@@ -166,10 +166,10 @@ def check_known(clips: Sequence[Clip], mode: Mode) -> None:
     corpora = ", ".join(sorted({clip.corpus for clip in missing}))
     first = f"{missing[0].corpus}/{missing[0].name}"
     raise SplitError(
-        f"A split by sentence needs the sentence of every clip, and {len(missing)} of {len(clips)} "
-        f"clips have none; {first} is the first (corpora without sentences: {corpora}).",
-        hint="A table gives sentences in a column called sentence; fusion plugins show CORPUS "
-        "lists the attributes of a corpus. Leave out the corpora without sentences.",
+        f"A split by sentence needs the sentence of every clip, but {len(missing)} of {len(clips)} "
+        f"clips have none. First of these clips: {first}. Corpora without sentences: {corpora}.",
+        hint="Leave out the corpora without sentences, or add sentences: in a table, to a column "
+        "called sentence. fusion plugins show CORPUS lists the attributes of a corpus.",
     )
 
 

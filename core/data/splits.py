@@ -56,7 +56,7 @@ class Split:
     speaker_independent: bool
 
     def digest(self, clips: Sequence[Clip]) -> str:
-        """Return 16 hex digits that depend only on which clips are in which part."""
+        """Return a digest, 16 hexadecimal digits, of the assignment of clips to parts."""
         names = {
             part: sorted([clips[i].corpus, clips[i].name] for i in getattr(self, part))
             for part in PARTS
@@ -64,13 +64,13 @@ class Split:
         return hashlib.blake2b(json.dumps(names).encode(), digest_size=8).hexdigest()
 
     def restricted_to(self, usable: npt.NDArray[np.bool_]) -> Split:
-        """Return the split without the clips that are False in the mask `usable`, (n,)."""
+        """Return the split restricted to the clips that are True in the mask `usable`, (n,)."""
         return replace(
             self, **{part: getattr(self, part)[usable[getattr(self, part)]] for part in PARTS}
         )
 
     def describe(self, clips: Sequence[Clip]) -> dict[str, dict[str, int]]:
-        """Return part -> number of its ``"clips"`` and ``"speakers"``."""
+        """Return the numbers of ``"clips"`` and ``"speakers"`` of each part, by part."""
         return {
             part: {
                 "clips": len(getattr(self, part)),
@@ -185,7 +185,7 @@ def _check_request(mode: Mode, folds: int | None, test_share: float, val_share: 
 
 
 def _rotate(assigned: Indices, *, validate: bool) -> list[Indices]:
-    """Return the parts of the clips in each fold; with `validate`, the next fold validates.
+    """Return the parts of the clips in each fold; with `validate`, the next fold is for validation.
 
     `assigned` holds the fold of each clip, (n,).
     """

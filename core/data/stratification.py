@@ -20,12 +20,12 @@ K = TypeVar("K", bound=Hashable)
 _STARTS = 3
 _SWEEPS = 10
 _PARTNERS = 100
-# A swap that lowers the cost by less is not made; after a cost below this no new start is made.
+# Cost that counts as zero: smaller gains are no reason for a swap, and end the random starts.
 _ENOUGH = 1e-2
 
 
 def apportion(sizes: Mapping[K, int], shares: Floats) -> dict[K, Indices]:
-    """Return group -> number of its members that go to each part, (P,).
+    """Return how many members of each group go to each part, (P,), by group.
 
     The method is that of largest remainders, applied group by group, the largest group first.
     Rounding errors of a part are carried to the next group, so that the totals match the shares as
@@ -41,7 +41,7 @@ def apportion(sizes: Mapping[K, int], shares: Floats) -> dict[K, Indices]:
 
 
 def _round(size: int, shares: Floats, carry: Floats) -> Indices:
-    """Split `size` into whole numbers near `size * shares`, each at least 1 if `size` allows it."""
+    """Split `size` into whole numbers near `size * shares`; each is at least 1 if possible."""
     quota = size * shares
     counts = np.floor(quota + 1e-9).astype(np.int64)
     if size >= len(shares):
@@ -98,7 +98,7 @@ def balance(histograms: Floats, sizes: Indices, rng: np.random.Generator) -> Ind
 
 
 def _cost(counts: Floats, target: Floats) -> Floats:
-    """Return the chi-square distance of class counts from their target: (..., C) -> (...)."""
+    """Return the chi-square distance, (...), of class counts, (..., C), from their target."""
     cost: Floats = ((counts - target) ** 2 / np.maximum(target, 1e-9)).sum(axis=-1)
     return cost
 
@@ -111,7 +111,7 @@ def _by_part(part: Indices, histograms: Floats, parts: int) -> Floats:
 
 
 def _greedy(order: Indices, histograms: Floats, sizes: Indices, target: Floats) -> Indices:
-    """Assign each speaker in turn to the part with room where the cost rises least."""
+    """Assign each speaker in turn to the part, among those not full, where the cost rises least."""
     counts, room = np.zeros_like(target), sizes.copy()
     part = np.zeros(len(histograms), dtype=np.int64)
     for i in order:

@@ -1,4 +1,4 @@
-"""Name of the task that a run measures, plain or speaker-adapted, for all outputs."""
+"""Name of the task that a run measures, plain or speaker-adapted, for tables and messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_task(adapt: str, text: str) -> str:
 
 
 def measured_on(mode: str, adapt: str) -> str:
-    """Return what test figures are measured on: ``"on held-out speakers, speaker-adapted"``."""
+    """Return a phrase for titles of tables, such as ``"on held-out speakers, speaker-adapted"``."""
     return ", ".join(filter(None, (MODES[mode].tested, task_name(adapt))))
 
 
@@ -58,7 +58,7 @@ def check_adapt(adapt: str, clips: Sequence[Clip]) -> None:
         own = [count for (name, _), count in counts.items() if name == corpus]
         if max(own) == 1:
             raise CorpusError(
-                "--adapt speaker needs several clips of each speaker, and in the corpus "
+                "--adapt speaker needs several clips of each speaker, but in the corpus "
                 f"{corpus!r} each of the {len(own)} clips has a different speaker.",
                 hint="Name the speakers (in a table's column speaker, or with "
                 "--set table.speaker=PATTERN), or leave out --adapt.",
@@ -66,7 +66,7 @@ def check_adapt(adapt: str, clips: Sequence[Clip]) -> None:
     if len(counts) == 1:
         corpus, speaker = next(iter(counts))
         raise CorpusError(
-            "--adapt speaker needs several speakers, and all clips are of one: "
+            "--adapt speaker needs several speakers, but all clips are of one speaker: "
             f"{speaker!r} in the corpus {corpus!r}.",
             hint="Leave out --adapt: with one speaker it would change nothing.",
         )

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from .plain_text import printable
 
-_PIPED_WIDTH = 160  # least number of columns if the output is a file or pipe
+_PIPED_WIDTH = 160  # minimum number of columns if the output is a file or pipe
 
 
 class SafeConsole(Console):
@@ -33,7 +33,7 @@ class SafeConsole(Console):
 
 
 def new_console() -> SafeConsole:
-    """Return a console on standard output; files and pipes get wide tables, not folded ones."""
+    """Return a console on standard output; tables for files and pipes are wide and not folded."""
     console = SafeConsole(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = max(console.width, _PIPED_WIDTH)

@@ -184,7 +184,7 @@ def _duration(seconds: float) -> str:
 
 
 def to_json(plugins: Sequence[Mapping[str, Any]], unchecked: Sequence[Mapping[str, str]]) -> str:
-    """Return the results of checked plugins (:func:`as_dict`) and the unchecked ones as JSON."""
+    """Return the results of checked plugins (:func:`as_dict`) and the unchecked plugins as JSON."""
     return json.dumps({"plugins": plugins, "unchecked": unchecked}, indent=1)
 
 

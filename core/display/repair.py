@@ -33,7 +33,7 @@ class RepairDisplay(Display, RepairObserver):
             self._progress.remove_task(self._bars.pop(training.name))
 
     def diagnosed(self, diagnosis: Diagnosis, base: Step, goal: float) -> None:
-        """Print the findings, the validation scores of the base, and the target."""
+        """Print the findings, the validation scores of the base run, and the target."""
         self.evaluating()
         findings = one_line(diagnosis.findings) or "no rule found a fault"
         self._say(f"[bold]diagnosis[/] {findings}")
@@ -58,7 +58,7 @@ class RepairDisplay(Display, RepairObserver):
 
 
 def print_repair(repair: Repair) -> None:
-    """Print a table of the steps, and the test results of the chosen model and of the base."""
+    """Print a table of the steps, and the test results of the chosen step and of the base run."""
     console = new_console()
     base = repair.steps[0]
     header = ["step", *base.val_uar, "gain", "changes"]

@@ -141,7 +141,7 @@ class Load:
     hooks : list of str
         Hooks that were called.
     broken : bool
-        Whether the registry refused the plugin; set by the caller of :func:`loads_of`.
+        Whether the registry rejected the plugin; set by the caller of :func:`loads_of`.
     """
 
     source: Source
@@ -190,7 +190,7 @@ def _loading(trace: Trace) -> Iterator[str]:
 
 
 def _brought(packages: Sequence[str]) -> str:
-    """Return a text on the packages that an import loaded, and whose time it therefore bears."""
+    """Return a text on the packages that an import loaded, which are part of its time."""
     if not packages:
         return ""
     more = len(packages) - _NAMED

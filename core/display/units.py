@@ -30,8 +30,8 @@ def parse_duration(text: str, option: str) -> timedelta:
     except OverflowError:
         pass
     raise ParameterError(
-        f"{option} takes a time, and was given {text!r}.",
-        hint=f"For example {option} 12h, {option} 30d, {option} 2w; units are s, min, h, d and w. "
+        f"{option} must be a time, and is {text!r}.",
+        hint=f"For example: {option} 12h, {option} 30d, {option} 2w; units are s, min, h, d and w. "
         f"{option} 0 means any age.",
     )
 
@@ -52,8 +52,8 @@ def parse_size(text: str, option: str) -> int:
         return 0
     if match is None or (match["binary"] and not match["prefix"]):
         raise ParameterError(
-            f"{option} takes a number of bytes with a unit, and was given {text!r}.",
-            hint=f"For example {option} 500MB, {option} 10GB, {option} 10GiB.",
+            f"{option} must be a size with a unit, and is {text!r}.",
+            hint=f"For example: {option} 500MB, {option} 10GB, {option} 10GiB.",
         )
     base = 1024 if match["binary"] else 1000
     return int(float(match["count"]) * base ** _PREFIXES.index(match["prefix"].lower()))

@@ -52,7 +52,7 @@ def reserved(kind: str) -> set[str]:
 
 
 def is_module_attribute(name: str) -> bool:
-    """Return True if torch's ModuleDict has an attribute `name`, which no modality may have."""
+    """Return True if torch's ModuleDict has an attribute `name`: no modality may be called so."""
     from torch.nn import ModuleDict
 
     return hasattr(ModuleDict(), name)
@@ -154,7 +154,7 @@ def _returned(
     for cls in classes:
         if not (isinstance(cls, type) and issubclass(cls, base)):
             raise BrokenPluginError(
-                f"{hook} returned {describe_value(cls)}, which is no {base.__name__} class.",
+                f"{hook} returned {describe_value(cls)}, which is not a {base.__name__} class.",
                 remedy=_remedy(cls, base),
             )
     return classes
@@ -163,14 +163,14 @@ def _returned(
 def _no_list(hook: str, result: object, base: type[Plugin]) -> Never:
     inside = result.__name__ if isinstance(result, type) else "..."
     raise BrokenPluginError(
-        f"{hook} returned {describe_value(result)}, and has to return a list of "
+        f"{hook} returned {describe_value(result)}, and must return a list of "
         f"{base.__name__} classes.",
         remedy="Is a `return` missing?" if result is None else f"Write return [{inside}].",
     )
 
 
 def _remedy(value: object, base: type[Plugin]) -> str:
-    """Return the remedy for a value that is no class of the hook's kind."""
+    """Return the remedy for a value that is not a class of the hook's kind."""
     if isinstance(value, base):
         return f"Return the class {type(value).__name__}, not an object of it."
     kind = kind_of(value) if isinstance(value, type) else None
@@ -181,7 +181,7 @@ def _remedy(value: object, base: type[Plugin]) -> str:
 
 
 def _refused(module: ModuleType, error: pluggy.PluginValidationError) -> BrokenPluginError:
-    """Return an error for the plugin's author about a module that pluggy refused."""
+    """Return an error for the plugin's author about a module that pluggy rejected."""
     free = pluggy.PluginManager(hooks.PROJECT)  # has no specifications, so it refuses nothing
     free.register(module)
     callers = free.get_hookcallers(module) or ()
@@ -201,7 +201,7 @@ def _refused(module: ModuleType, error: pluggy.PluginValidationError) -> BrokenP
                 hook=hook,
             )
     return BrokenPluginError(
-        f"pluggy refuses it: {str(error).splitlines()[-1]}.", remedy="Fix the plugin."
+        f"pluggy rejects it: {str(error).splitlines()[-1]}.", remedy="Fix the plugin."
     )
 
 

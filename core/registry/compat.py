@@ -1,4 +1,4 @@
-"""Calls of plugin methods that were written for older signatures of the contract."""
+"""Calls of plugin methods whose signatures follow an older version of the contract."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def call(method: Callable[..., Any], /, *args: Any, **available: Any) -> Any:
-    """Call a plugin's method with those of the arguments `available` that its signature names.
+    """Call a plugin's method with the arguments in `available` that its signature names.
 
     `args` are the arguments that the method has had since the first version. Hooks do not need
     this function, because pluggy passes only the arguments that a hook names.

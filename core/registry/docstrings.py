@@ -29,7 +29,7 @@ def summary(cls: type) -> str:
 
 
 def parameter_docs(docstring: str) -> dict[str, str]:
-    """Return name -> text of the entries of the *Parameters* and *Attributes* sections."""
+    """Return the texts of the *Parameters* and *Attributes* sections, by name of the entry."""
     docs: dict[str, str] = {}
     for title, text in sections(docstring):
         names: list[str] = []

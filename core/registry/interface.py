@@ -12,7 +12,7 @@ _CONTRACTS = Plugin.__module__.rpartition(".")[0]
 
 
 def methods_of(kind: str) -> dict[str, Any]:
-    """Return name -> attribute of the methods and properties of a kind's contract, in order.
+    """Return the methods and properties of a kind's contract by name, in order.
 
     ``__init__`` is included if the contract defines it.
     """

@@ -17,7 +17,7 @@ from ..contracts.errors import FusionError
 from ..contracts.hooks import API_VERSION
 from .problems import BrokenPluginError, Source, problem_of
 
-_FILE_PREFIX = "fusion_plugin_"  # of the names of modules loaded from files given to -p
+_FILE_PREFIX = "fusion_plugin_"  # prefix of module names of files given to -p
 
 
 def source_of(request: str) -> Source:
@@ -51,7 +51,7 @@ def load(target: str | EntryPoint) -> ModuleType:
         raise _import_failure(error, name, absent) from error
     if not isinstance(module, ModuleType):
         raise BrokenPluginError(
-            f"its entry point names a {type(module).__name__}, which is no module.",
+            f"its entry point names a {type(module).__name__}, which is not a module.",
             remedy="Name the module in pyproject.toml, without a colon.",
         )
     _check_version(getattr(module, "api_version", 1))
@@ -77,7 +77,7 @@ def load_file(file: str) -> ModuleType:
 def _load_file(file: str) -> ModuleType:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
-        raise BrokenPluginError("there is no such file.", remedy="Correct the path given to -p.")
+        raise BrokenPluginError("the file does not exist.", remedy="Correct the path given to -p.")
     # The module name depends on the path alone, so two files called my.py can be loaded at the
     # same time, and all processes use the same name.
     name = f"{_FILE_PREFIX}{path.stem}_{hashlib.blake2b(bytes(path), digest_size=4).hexdigest()}"
@@ -130,7 +130,7 @@ def _check_version(version: object) -> None:
     """Raise BrokenPluginError if a plugin needs a later version of the contract than this one."""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BrokenPluginError(
-            f"its api_version is {version!r}, which is no version of the plugin contract.",
+            f"its api_version is {version!r}, which is not a version of the plugin contract.",
             remedy=f"Write api_version = {API_VERSION}.",
         )
     if version > API_VERSION:

@@ -63,7 +63,7 @@ def type_name(annotation: Any) -> str:
 
 
 def parameters_of(cls: type) -> dict[str, Parameter]:
-    """Return name -> parameter of the parameters of `cls`, in the order of its signature.
+    """Return the parameters of `cls` by name, in the order of its signature.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def bind(cls: type, settings: Mapping[str, Any], *, owner: str) -> dict[str, Any
     Raises
     ------
     UnknownNameError
-        If a name in `settings` is no parameter.
+        If a name in `settings` is not a parameter.
     ParameterError
         If a value does not fit the annotation.
     """
@@ -128,9 +128,9 @@ def space_of(cls: type) -> dict[str, Space]:
     Raises
     ------
     UnknownNameError
-        If a name in the space is no parameter.
+        If a name in the space is not a parameter.
     ParameterError
-        If a value in the space is no range, or a range of values that the parameter can't have.
+        If a value in the space is not a range, or the parameter can't have the values of the range.
     """
     space: Mapping[str, Space] = getattr(cls, "space", {})
     return check_space(cls, space, owner=f"{cls.__name__}.space") if space else {}
@@ -150,12 +150,12 @@ def check_space(cls: type, space: Mapping[str, Space], *, owner: str) -> dict[st
             )
         if not isinstance(values, Space):
             raise ParameterError(
-                f"{label} is {values!r}, which is no range.",
+                f"{label} is {values!r}, which is not a range.",
                 hint="For example: Uniform(0.0, 0.5), Integer(1, 8), Choice('sum', 'mean')",
             )
         if not _can_have(parameters[name].type, values):
             raise ParameterError(
-                f"{label} is {values!r}, and {name} is {parameters[name].type_name}.",
+                f"{label} is {values!r}, but {name} is {parameters[name].type_name}.",
                 hint="Uniform and LogUniform are for float, Integer and LogInteger for int, "
                 "Choice for values that the annotation allows.",
             )
@@ -170,13 +170,13 @@ def _can_have(annotation: Any, values: Space) -> bool:
             value = convert(option, annotation, "")
         except ParameterError:
             return False
-        if type(value) is not type(option) or value != option:  # such as "8" for an int
+        if type(value) is not type(option) or value != option:  # "8" for an int, for example
             return False
     return True
 
 
 def make(cls: type[T], *args: Any, settings: Mapping[str, Any], owner: str) -> T:
-    """Return an instance of a plugin class, made with the `settings` and defaults.
+    """Return an instance of a plugin class, with `settings` and, for other parameters, defaults.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def make(cls: type[T], *args: Any, settings: Mapping[str, Any], owner: str) -> T
         raise
     except Exception as error:
         raise PluginError(
-            f"{owner}: {name_of(cls)} can't be made: {message_of(error)}",
+            f"{owner}: {name_of(cls)} can't be created: {message_of(error)}",
             hint="Give a default to every argument of the plugin that fusion does not pass.",
         ) from error
 
@@ -215,7 +215,7 @@ def convert(
         except (TypeError, ValueError):
             continue
     raise ParameterError(
-        f"{label} must be {type_name(annotation)}, and was given {value!r}.",
+        f"{label} must be {type_name(annotation)}, and is {value!r}.",
         hint=(replaced or {}).get(
             str(value), "fusion plugins show NAME lists a plugin's parameters with their types."
         ),
@@ -233,7 +233,7 @@ _WORDS = {True: ("true", "yes", "on", "1"), False: ("false", "no", "off", "0")}
 
 
 def _convert_one(value: Any, annotation: Any) -> Any:
-    matches: list[Any] = []  # possible values; the first one is returned
+    matches: list[Any] = []  # possible values; the first value is returned
     if get_origin(annotation) in (tuple, list):
         return _convert_sequence(value, annotation)
     if get_origin(annotation) is Literal:
@@ -271,7 +271,7 @@ def _convert_sequence(value: Any, annotation: Any) -> Any:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return owner -> parameter -> text from the values of ``--set``.
+    """Parse the values of ``--set`` into a nested dict: owner, parameter, text.
 
     ``["gradscale.mode=fixed"]`` gives ``{"gradscale": {"mode": "fixed"}}``. The part before the
     last dot names the owner, so ``branch.mel.blocks=5`` belongs to ``branch.mel``.
@@ -287,7 +287,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, str]]:
         owner, dot, name = key.strip().rpartition(".")
         if not equals or not dot or not owner or not name:
             raise ParameterError(
-                f"--set takes OWNER.PARAMETER=VALUE, and was given {setting!r}.",
+                f"--set must be OWNER.PARAMETER=VALUE, and is {setting!r}.",
                 hint="For example: --set gradscale.mode=fixed or --set train.epochs=30",
             )
         parsed.setdefault(owner, {})[name] = value.strip()
@@ -295,7 +295,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, dict[str, str]]:
 
 
 def as_text(value: Any) -> str:
-    """Return a value as text that ``--set OWNER.PARAMETER=`` accepts."""
+    """Return a value as text that ``--set OWNER.PARAMETER=TEXT`` accepts."""
     if isinstance(value, list | tuple):
         return ",".join(as_text(part) for part in value)
     return "none" if value is None else str(value)

@@ -57,7 +57,7 @@ class Problem:
     hook : str
         The hook that failed; empty if the problem is not in a hook.
     remedy : str
-        What the plugin's author or user can do.
+        Action that the plugin's author or user can take.
     part : str
         The part that can't be used, such as ``"the strategy 'sum'"``; empty for the whole plugin.
     """
@@ -91,7 +91,7 @@ class Deprecation:
     source : Source
         Source of the plugin.
     uses : tuple of str
-        For each deprecated name a text with the new name and the version that removes the old one.
+        One text per deprecated name, with the new name and the version that removes the old name.
     """
 
     source: Source
@@ -110,7 +110,7 @@ class BrokenPluginError(PluginError):
     reason : str
         The problem, as in :class:`Problem`.
     remedy : str
-        What the plugin's author can do.
+        Action that the plugin's author can take.
     hook : str
         The hook that failed; empty if the problem is not in a hook.
     """
@@ -130,7 +130,7 @@ def problem_of(error: Exception, source: Source) -> Problem:
 
 
 def describe_value(value: object) -> str:
-    """Return a short description for messages of a value that a plugin returned."""
+    """Return a short description, for messages, of a value that a plugin returned."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     if value is None or isinstance(value, str | int | float):

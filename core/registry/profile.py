@@ -78,7 +78,7 @@ class Trace:
     cuda : bool
         Whether any process used a GPU.
     folder : Path or None
-        The folder that the traced work is about, in which the trace is stored.
+        Run directory or other folder of the traced work, in which the trace is stored.
     """
 
     rows: dict[tuple[int, Key], Tally] = field(default_factory=dict)
@@ -119,6 +119,6 @@ class Trace:
             yield json.dumps(row)
 
     def write(self, path: Path, command: str = "") -> None:
-        """Append the lines to a file, so that the file of a resumed run has all its parts."""
+        """Append the lines to a file, so that a resumed run extends its earlier trace."""
         with path.open("a", encoding="utf-8") as file:
             file.writelines(f"{line}\n" for line in self.lines(command))

@@ -109,9 +109,9 @@ def _followed(
 
 
 def clock_outside(change: Callable[[Any], Any], method: Any) -> Any:
-    """Return ``change(method)``, with a timing wrapper of `method` moved to the outside.
+    """Return ``change(method)``, with a timing wrapper of `method` moved outside of the change.
 
-    `change` is, for example, a compiler, which would recompile if it saw the clock's readings.
+    A compiler as `change`, for example, would compile a method with a clock inside at every call.
     """
     bare = getattr(getattr(method, "__func__", None), _BARE, None)
     if bare is None:
@@ -154,7 +154,7 @@ class Recorder:
         self._watch(cls, kind, Key("", kind, cls.name, cls.version, ""))
 
     def adopt(self, result: Plugin, maker: object) -> None:
-        """Count the calls of a plugin that another one returned, such as a wrapper, as its own."""
+        """Count the calls of an object that a plugin returned (a wrapper) as the plugin's calls."""
         label, kind = self._label(maker), kind_of(type(result))
         if label is not None and kind is not None and self._label(result) is None:
             self._watch(type(result), kind, label._replace(method=f"{kind}."))
@@ -248,7 +248,7 @@ class Recorder:
     # -- between processes -----------------------------------------------------------
 
     def flush(self) -> None:
-        """Append to the spool file what a worker has counted since the last flush."""
+        """Append the counts of a worker since the last flush to the spool file."""
         assert self._spool is not None
         with self._lock:
             rows, self.trace.rows = self.trace.rows, {}

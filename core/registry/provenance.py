@@ -40,7 +40,7 @@ def source_of(module: str) -> Source | None:
 
 
 def name_of(plugin: object, *, capital: bool = False) -> str:
-    """Return the description of a plugin, given as an instance or a class, for messages.
+    """Return the description, for messages, of a plugin instance or class.
 
     For example ``the strategy 'sum' of plugin 'mine' (fusion-mine 2.1)``. With `capital`, the
     description starts with "The".
@@ -117,7 +117,7 @@ def guilt_of(error: BaseException) -> Guilt | None:
 
 
 def note(error: BaseException) -> Guilt | None:
-    """Add a note to an exception, once, that names the plugin which raised it.
+    """Add a note that names the plugin which raised an exception, unless there is one already.
 
     The note stays with the exception when it is pickled for another process.
     """
@@ -194,7 +194,7 @@ class Relayed(Exception):  # noqa: N818  (it replaces an error of any type)
 
 
 def relay(function: Callable[..., T], /, *args: Any) -> T:
-    """Call a function in a worker process, and make every exception of it picklable and noted.
+    """Call a function in a worker process; add a note to its exceptions and make them picklable.
 
     An exception that can't be pickled or unpickled would break the pool of processes.
     """

@@ -1,4 +1,4 @@
-"""Registry that finds and loads plugins, and attributes problems to the plugin that caused them."""
+"""Registry that finds and loads plugins, and attributes each problem to a plugin."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ class Registry:
         ``no:NAME`` blocks one. The requests in the environment variable ``FUSION_PLUGINS``
         (separated by commas) come first.
     strict : bool
-        Raise an error for the first broken plugin instead of skipping it.
+        Whether to raise an error for the first broken plugin, instead of skipping it.
 
     Raises
     ------
     PluginError
         If a plugin in `requests` can't be loaded, or, if `strict`, any plugin.
     UnknownNameError
-        If ``no:NAME`` blocks no plugin.
+        If no plugin has the NAME in ``no:NAME``.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Registry:
         try:
             with importing(source, target if isinstance(target, str) else target.value):
                 module = load(target)
-            if self._manager.is_registered(module):  # such as a built-in plugin given to -p
+            if self._manager.is_registered(module):  # a built-in plugin given to -p, for example
                 return
             version = source.version or str(getattr(module, "__version__", ""))
             source = replace(source, version=version)
@@ -205,7 +205,7 @@ class Registry:
         return [name for name, entry in self._entries[kind].items() if entry.cls.default]
 
     def corpora(self) -> dict[str, type[Corpus]]:
-        """Return name -> class of all corpora."""
+        """Return the classes of all corpora by name."""
         return {e.name: e.cls for e in self.entries("corpus") if issubclass(e.cls, Corpus)}
 
     def extractor(self, name: str) -> type[Extractor]:
@@ -238,7 +238,7 @@ def _registered_as(source: Source) -> str:
 
 
 def _entry_points() -> list[tuple[EntryPoint, Source]]:
-    """Return the entry points of all plugins, each once: built-in ones first, others by name."""
+    """Return the entry points of all plugins, each once: built-in plugins first, others by name."""
     points_by_name: dict[tuple[str, str], tuple[EntryPoint, Source]] = {}
     for distribution in distributions():
         points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)

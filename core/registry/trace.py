@@ -1,4 +1,4 @@
-"""Tracing of plugin calls: which plugin was called when, and for how long.
+"""Tracing of plugin calls: which methods are called, and how long the calls take.
 
 During a trace, timing wrappers measure the methods of plugins that belong to their contracts
 (:mod:`fusion.core.registry.profiler`). Without a trace, no method is wrapped.
@@ -132,7 +132,7 @@ def during(name: str) -> Iterator[None]:
 
 
 def about(folder: Path) -> None:
-    """Store the folder that the traced work is about; only the first call has an effect.
+    """Store the output folder of the traced work; only the first call has an effect.
 
     A comparison calls this function with its own folder before its runs do, so the trace of a
     comparison belongs to the comparison.

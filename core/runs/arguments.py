@@ -21,7 +21,7 @@ def refuse_unknown(unknown: Mapping[str, Any], function: Callable[..., Any]) -> 
 
 
 # Hints for options of `fusion run` that have another name or form in the Python API, and for
-# wrong names that are too far from the right one for a spelling suggestion.
+# wrong names that are too far from the right name for a spelling suggestion.
 INSTEAD = {
     "resume": "To resume a run: fusion.resume(RUN)",
     "no_report": "To write no report: report=False",
@@ -44,7 +44,7 @@ def check_whole(least: int, **values: int) -> None:
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ParameterError(
-                f"{name} must be a whole number of {least} or more, and was given {value!r}."
+                f"{name} must be a whole number of {least} or more, and is {value!r}."
             )
 
 
@@ -63,7 +63,7 @@ def texts(name: str, value: PathLike | Iterable[PathLike]) -> tuple[str, ...]:
     for item in values:
         if not isinstance(item, str | Path):
             raise ParameterError(
-                f"{name} takes text or a path, or several of them, and was given {item!r}."
+                f"{name} must be one or several texts or paths, and {item!r} is neither."
             )
     return tuple(str(item) for item in values if str(item))
 
@@ -82,7 +82,7 @@ def settings_texts(parameters: Mapping[str, Any]) -> list[str]:
             inner = next(iter(value), "NAME") if isinstance(value, Mapping) else name
             owner = name if isinstance(value, Mapping) else "OWNER"
             raise ParameterError(
-                f"set takes 'OWNER.PARAMETER' -> value, and was given {name!r} -> {value!r}.",
+                f"set must map 'OWNER.PARAMETER' to a value, and maps {name!r} to {value!r}.",
                 hint=f'For example: set={{"{owner}.{inner}": ...}}; owners are train, '
                 "branch.MODALITY and plugins.",
             )

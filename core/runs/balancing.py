@@ -79,14 +79,14 @@ def check_composition(balancers: Sequence[Balancer]) -> None:
     for balancer in balancers:
         if balancer.name in owners.values() or [b.name for b in balancers].count(balancer.name) > 1:
             raise ParameterError(
-                f"The balancer {balancer.name!r} is named twice.", hint="Name it once."
+                f"The balancer {balancer.name!r} is named twice.", hint="Name the balancer once."
             )
         for domain in balancer.takes_over:
             if domain in owners:
                 raise ParameterError(
                     f"The balancers {owners[domain]!r} and {balancer.name!r} can't be combined: "
                     f"both decide {_DOMAINS[domain]}.",
-                    hint="Leave one of them out.",
+                    hint="Leave out one of the two.",
                 )
         owners |= dict.fromkeys(balancer.takes_over, balancer.name)
 

@@ -83,7 +83,7 @@ class Part:
 def log_probabilities(
     parts: Sequence[Part], outputs: Sequence[torch.Tensor], covered: Sequence[torch.Tensor | None]
 ) -> torch.Tensor:
-    """Combine the outputs of models: log-linear pools within groups, weighted mean over groups.
+    """Combine log-probabilities of models: log-linear pools in groups, weighted mean over groups.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ class Bundle:
         if record.handed_out is None:
             raise RunError(
                 f"The run {run.path} is not finished: it has no chosen model yet.",
-                hint=f"Finish it: fusion run --resume {run.path}",
+                hint=f"Resume the run: fusion run --resume {run.path}",
             )
         self.classes = record.classes
         self.adapt = run.config.adapt
@@ -138,7 +138,7 @@ class Bundle:
         weights = load_weights(run.path / WEIGHTS)
         self.parts: list[Part] = []
         self._inputs: dict[str, Modality] = {}
-        self._populations: list[dict[str, Population]] = []  # of each part
+        self._populations: list[dict[str, Population]] = []  # populations of each part, by modality
         for number, member in enumerate(record.handed_out):
             prefix = member.training + "/"
             own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
@@ -151,7 +151,7 @@ class Bundle:
             if self.adapt == "speaker" and populations.keys() != set(model.modalities):
                 raise RunError(
                     f"{run.path / WEIGHTS} lacks the training population of {member.training}.",
-                    hint=f"Delete it; fusion run --resume {run.path} makes it again.",
+                    hint=f"Delete the file: fusion run --resume {run.path} then creates it again.",
                 )
             self._populations.append(populations)
 
@@ -162,7 +162,7 @@ class Bundle:
         return list(dict.fromkeys(names))
 
     def lacks(self, modalities: Collection[str]) -> str | None:
-        """Return why a recording that has only `modalities` can't be labelled; None if it can."""
+        """Return why a recording with only `modalities` can't be labelled; None if it can."""
         if any(set(part.model.modalities) & set(modalities) for part in self.parts):
             return None
         return f"it has no {' and no '.join(self.modalities)}, which the chosen model takes"
@@ -194,8 +194,8 @@ class Bundle:
             return dict(inputs)
         if not speaker:
             raise ParameterError(
-                f"The run is {NAME}, and no statistics of the speaker were given.",
-                hint="Predictor.adapt_to(files, folder) computes them.",
+                f"The run is {NAME}, but no statistics of the speaker were given.",
+                hint="Call Predictor.adapt_to(files, folder), which computes the statistics.",
             )
         populations = self._populations[member]
         return {

@@ -50,7 +50,7 @@ class RunConfig:
     plugins : tuple of str
         Plugin requests as given to ``-p``.
     trackers : tuple of str
-        Trackers besides the default ones.
+        Trackers in addition to the default trackers.
     cache : str or None
         Cache folder, or the URL of a cache on another machine; None means the user's cache.
     strict : bool

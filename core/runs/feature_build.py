@@ -141,7 +141,7 @@ def build_features(
     PluginError
         If an extractor fails for a reason other than the recording.
     CorpusError
-        If no recording could be read.
+        If no recording can be read.
     """
     recordings = [clip.recording for clip in clips]
     states = [FileState.of(r.path) for r in recordings]  # record the state before reading a file
@@ -169,7 +169,7 @@ def build_features(
             raise PluginError(failure.reason.partition(": ")[2])
     if report.failures and len({f.key for f in report.failures}) == len(set(keys)):
         raise CorpusError(
-            f"No recording could be read. The first: {failure_text(report.failures[0])}"
+            f"No recording can be read. First failure: {failure_text(report.failures[0])}"
         )
     return keys, report
 
@@ -180,14 +180,15 @@ def _leave_out(keys: set[str], report: BuildReport, *, strict: bool) -> None:
     Raises
     ------
     CorpusError
-        If there are any and the configuration is strict.
+        If `keys` is not empty and the configuration is strict.
     """
     items = {item.key: item for item in report.absent if item.key in keys}
     report.failures.extend(items.values())
     if items and strict:
         first = next(iter(items.values()))
         raise CorpusError(
-            f"{len(items)} recordings have none of the features. The first: {failure_text(first)}",
+            f"{len(items)} recordings have none of the features. "
+            f"First failure: {failure_text(first)}",
             hint="Without --strict these recordings are left out.",
         )
 
@@ -199,14 +200,14 @@ def _check_parts(split: Split, dataset: Dataset, report: BuildReport) -> None:
     except SplitError as error:
         count = len({item.key for item in report.failures})
         raise SplitError(
-            f"{count} recordings can't be read or have none of the features, and without them: "
+            f"{count} recordings can't be read or have none of the features. Without them: "
             f"{error.message}",
-            hint=f"The first of these recordings: {failure_text(report.failures[0])}",
+            hint=f"First of these recordings: {failure_text(report.failures[0])}",
         ) from error
 
 
 def _renumber(split: Split, clips: Sequence[int]) -> Split:
-    """Return the split with each clip's index replaced by its position in `kept`."""
+    """Return the split with each clip's index replaced by its position in `clips`."""
     number = {clip: position for position, clip in enumerate(clips)}
 
     def part(indices: Indices) -> Indices:

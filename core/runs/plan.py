@@ -43,7 +43,7 @@ class Plan:
 
 
 def make_plan(config: RunConfig, registry: Registry, *, like: Plan | None = None) -> Plan:
-    """Check everything about `config` that can be checked without computing anything.
+    """Check `config` as far as possible without computing features or training.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def make_plan(config: RunConfig, registry: Registry, *, like: Plan | None = None
 
 @during("check")
 def plan_without_split(config: RunConfig, registry: Registry, *, like: Plan | None = None) -> Plan:
-    """Make a plan as :func:`make_plan` does, with the split of `like` or without a split."""
+    """Make a plan like :func:`make_plan`, with the split of `like` or without a split."""
     config = with_defaults(config, registry)
     check_owners(config, registry)
     choose_device(config.device)
@@ -100,12 +100,12 @@ def divide(plan: Plan) -> Plan:
 
 
 def with_defaults(config: RunConfig, registry: Registry) -> RunConfig:
-    """Fill in what the user did not choose with the plugins that are marked as defaults."""
+    """Fill in default plugins where the user chose none, and make the cache path absolute."""
     strategy = config.strategy or next(iter(registry.defaults("strategy")), "")
     if not strategy:
         raise ParameterError(
             "No strategy was chosen, and the default strategy is blocked or broken.",
-            hint="Choose one: --strategy NAME (fusion plugins list shows the names).",
+            hint="Choose a strategy: --strategy NAME (fusion plugins list shows the names).",
         )
     return replace(
         config,
@@ -130,14 +130,14 @@ def _absolute(cache: str | None) -> str | None:
 
 
 def check_owners(config: RunConfig, registry: Registry) -> None:
-    """Raise if a name in ``--set``, ``--dtype`` or ``--branch`` is unknown or not in use.
+    """Raise if ``--set``, ``--dtype`` or ``--branch`` has a name that is unknown or not in use.
 
     Raises
     ------
     UnknownNameError
-        For a name that does not exist.
+        If a name does not exist.
     ParameterError
-        For parameters of a plugin that takes no part in the run.
+        If ``--set`` names a plugin that the run does not use.
     """
     _ = config.train  # bind these first, so that a mistyped train.* is reported first
     used = {*config.features, config.strategy, *config.balancers}
@@ -273,5 +273,5 @@ def make_trackers(config: RunConfig, registry: Registry) -> list[Tracker]:
 
 
 def tracker_names(config: RunConfig, registry: Registry) -> list[str]:
-    """Return the names of a run's trackers without duplicates, the default ones first."""
+    """Return the names of a run's trackers without duplicates, default trackers first."""
     return list(dict.fromkeys([*registry.defaults("tracker"), *config.trackers]))

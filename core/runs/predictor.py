@@ -26,7 +26,7 @@ from .record import FeatureRecord
 from .run import Run
 
 BATCH = 32  # recordings held in memory at a time
-FEWEST = 4  # smallest number of recordings from which their own speaker's statistics are computed
+FEWEST = 4  # minimum number of recordings to compute their own speaker's statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Prediction:
     probabilities : dict
         Class -> probability, summing to 1; empty if the recording could not be labelled.
     error : str or None
-        Why the recording could not be labelled; None if it was.
+        Reason why the recording could not be labelled; None for a labelled recording.
     lacking : tuple of str
         Modalities that the model takes and the recording lacks; the recording was labelled
         without them.
@@ -73,7 +73,7 @@ class Predictor:
         If the run is not finished, or an installed extractor differs from the one that the model
         was trained with.
     ParameterError
-        If `settings` names anything but a feature of the run.
+        If `settings` names an owner that is not a feature of the run.
     """
 
     def __init__(
@@ -110,13 +110,13 @@ class Predictor:
 
     @property
     def task(self) -> list[str]:
-        """One sentence that names the task; an empty list for a run without adaptation."""
+        """List with the sentence that names the task; empty for a run without adaptation."""
         return [sentence] if (sentence := task_sentence(self.bundle.adapt)) else []
 
     def adapt_to(self, files: Sequence[Path], folder: Path | None = None) -> list[str]:
         """Compute the statistics of the speaker of `files`.
 
-        For a run without adaptation, nothing is computed.
+        Nothing is computed for a run without adaptation.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Predictor:
         Returns
         -------
         list of str
-            Notes for the user: where the statistics come from, and what could not be read.
+            Notes for the user: the source of the statistics, and recordings that could not be read.
 
         Raises
         ------
@@ -150,9 +150,8 @@ class Predictor:
             return []
         if folder is None and len(files) < FEWEST:
             raise ParameterError(
-                f"The run is {NAME}: it needs unlabelled recordings of the files' speaker. The "
-                f"files themselves are enough if there are {FEWEST} or more; {len(files)} were "
-                "given.",
+                f"Too few recordings of the speaker: {len(files)}. The run is {NAME} and needs "
+                f"{FEWEST} or more unlabelled recordings of the files' speaker.",
                 hint="Name a folder of the speaker's recordings: --speaker-from DIR",
             )
         recordings = list(files) if folder is None else audio_files(folder)
@@ -197,7 +196,7 @@ class Predictor:
         return notes
 
     def predict(self, paths: Iterable[Path]) -> Iterator[Prediction]:
-        """Label recordings in the order given; a prediction has an `error` if labelling failed.
+        """Return a prediction for each recording in order, with an `error` if labelling failed.
 
         For a speaker-adapted run, call :meth:`adapt_to` first.
         """
@@ -245,7 +244,7 @@ class Predictor:
         Returns
         -------
         list of tuple
-            For each recording, what :meth:`extracted` returns.
+            Result of :meth:`extracted` for each recording.
         """
         arrays: list[dict[str, npt.NDArray[Any]]] = [{} for _ in paths]
         reasons: dict[int, str] = {}  # index of a recording -> its failure; one each, as in a run
@@ -280,13 +279,13 @@ def _with_path(path: Path, reason: str) -> str:
 
 
 def _check_owners(settings: Mapping[str, Any], config: RunConfig, features: Sequence[str]) -> None:
-    """Raise ParameterError if a setting belongs to anything but a feature of the run."""
+    """Raise ParameterError if the owner of a setting is not a feature of the run."""
     for owner in settings:
         if owner not in config.features:
             raise ParameterError(
-                f"--set {owner}.…: {owner!r} is no feature of this run. The model is trained, so "
-                "only features can be set.",
-                hint="Settings can change where new recordings are looked up, for instance. The "
+                f"--set {owner}.…: {owner!r} is not a feature of this run. The model is trained, "
+                "so only features can be set.",
+                hint="A setting can, for instance, name the table that lists new recordings. The "
                 f"model takes: {', '.join(features)}.",
             )
 
@@ -317,7 +316,7 @@ def _changed(
         if differences := changes(extractor, then, skip=extractor.sources):
             text = "; ".join(change.text for change in differences)
             raise RunError(
-                f"The model was trained with another {name}: {text}.",
+                f"The feature {name} has changed since the training: {text}.",
                 hint=_remedy(name, differences),
             )
         for library, version in fingerprint_of(extractor).libraries.items():
@@ -331,7 +330,7 @@ def _changed(
 
 
 def _remedy(name: str, differences: Sequence[Change]) -> str:
-    """Return a hint how to undo the first change."""
+    """Return a hint on how to undo the first change."""
     first = differences[0]
     if first.content:
         return (

@@ -184,7 +184,7 @@ class RunRecord:
         return self.model.modalities
 
     def finished(self, handed_out: Sequence[Member], seconds: float) -> RunRecord:
-        """Return a copy with the chosen model's members and the duration of training in seconds."""
+        """Return a copy with the chosen model's members and the training time in seconds."""
         spent = {**self.seconds, "training": round(seconds, 1)}
         return replace(self, handed_out=tuple(handed_out), seconds=spent)
 
@@ -206,7 +206,7 @@ class RunRecord:
         version = data.get("format")
         if isinstance(version, int) and version > FORMAT:
             raise RunError(
-                f"{file.parent} has run format {version!r}, and this version reads up to {FORMAT}.",
+                f"{file.parent} has run format {version!r}, but this version reads up to {FORMAT}.",
                 hint="Update fusion: pip install -U modal-fusion",
             )
         return as_type(_upgraded(data), cls, file)

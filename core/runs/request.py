@@ -1,4 +1,4 @@
-"""Conversion of command-line options to a configuration; the Python API uses it as well.
+"""Conversion of options, from the command line or the Python API, to a run configuration.
 
 The command line imports this module at its start, so heavy imports are inside the functions.
 """
@@ -52,7 +52,8 @@ def requested_config(options: Mapping[str, Any], registry: Registry) -> RunConfi
             if name in train:
                 option = f"--{name.replace('_', '-')}"
                 raise ParameterError(
-                    f"{option} and --set train.{name} are the same parameter: give one of them."
+                    f"{option} and --set train.{name} can't be given together: "
+                    "they are the same parameter."
                 )
             train[name] = str(options[name])
     return RunConfig(
@@ -72,14 +73,14 @@ def parse_features(text: str) -> tuple[str, ...]:
 
 
 def parse_branches(choices: tuple[str, ...]) -> dict[str, str]:
-    """Return modality -> branch for choices such as ``("mel=crnn",)``."""
+    """Return the branch names in choices such as ``("mel=crnn",)``, by modality."""
     from ..contracts.errors import ParameterError
 
     branches: dict[str, str] = {}
     for choice in choices:
         modality, equals, branch = choice.partition("=")
         if not equals:
-            raise ParameterError(f"--branch takes MODALITY=NAME, and was given {choice!r}.")
+            raise ParameterError(f"--branch must be MODALITY=NAME, and is {choice!r}.")
         if modality in branches:
             raise ParameterError(f"--branch names the branch of {modality!r} twice.")
         branches[modality] = branch
@@ -87,7 +88,7 @@ def parse_branches(choices: tuple[str, ...]) -> dict[str, str]:
 
 
 def parse_dtypes(choices: tuple[str, ...]) -> dict[str, str]:
-    """Return feature -> dtype for choices such as ``("float32", "mel=float16")``.
+    """Return the dtypes in choices such as ``("float32", "mel=float16")``, by feature.
 
     A dtype without a feature has the key ``"*"`` and applies to all other features.
     """

@@ -29,7 +29,7 @@ class ResultTable:
     Attributes
     ----------
     title : str
-        What was measured, and on which clips.
+        Title with the measured quantity and the clips.
     header : tuple of str
         Names of the columns.
     rows : tuple of tuple of str

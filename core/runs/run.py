@@ -9,20 +9,20 @@
       fold0/mel/          one folder per training: modalities, fused, control
         epochs.jsonl      one line per epoch of this training
         checkpoint.pt     during training only; trial3.pt in trial 3 of a tuned training
-        trials.jsonl      of a tuned training: settings and outcome of each trial
+        trials.jsonl      for a tuned training: settings and outcome of each trial
         model.safetensors weights of the best epoch, written when the training is done
         training.json     written when the training is done: best epoch, seconds, parameters
         val.npz, test.npz predictions for the fold's validation and test clips
-      selection.json      what validation chose, written before the test clips are read
+      selection.json      choices on validation, written before the test clips are read
       predictions.csv     per clip and model: predicted class and probabilities, on test
       confusion.csv       confusion matrix of each model, on test
       results.json        the table, the comparisons and the verdict
       diagnosis.json      possible problems: findings, rules, numbers
-      report.html         the report for people
+      report.html         the report as a web page
       explain.json        written by fusion explain
       trace.jsonl         with --trace-hooks: time spent in the hooks of each plugin
       model.safetensors   the chosen model
-      speakers/           of a speaker-adapted run: each speaker's mean and variance, by modality
+      speakers/           for a speaker-adapted run: each speaker's mean and variance, by modality
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class OutputFolder:
         except OSError as error:
             raise StorageError(
                 f"The run directory {path} can't be created: {error.strerror or error}.",
-                hint="Name a folder that you may write to with --out.",
+                hint="Name a folder that you may write to: --out DIR",
             ) from error
         folder = cls(path)
         folder._acquire()
@@ -181,7 +181,7 @@ class OutputFolder:
             by = f" ({holder})" if holder else ""
             raise RunError(
                 f"Another process works on the run {self.path}{by}.",
-                hint="Wait for it, or name another folder.",
+                hint="Wait until that process has finished, or name another folder.",
             ) from error
         file.truncate()
         since = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
@@ -224,8 +224,8 @@ class Run(OutputFolder):
         """
         if not cls.exists(path):
             raise RunError(
-                f"{path} is no run directory: it holds no run.json.",
-                hint="Give a folder that fusion run made (runs/... by default).",
+                f"{path} is not a run directory: it has no run.json.",
+                hint="Name a folder that fusion run made (runs/... by default).",
             )
         run = cls(path, registry)
         _ = run.record
@@ -237,7 +237,7 @@ class Run(OutputFolder):
         return (path / RECORD).is_file()
 
     def begin(self, record: RunRecord, data: RunData) -> None:
-        """Write clips.csv and run.json, from which the trainings read."""
+        """Write clips.csv and run.json, which the trainings read."""
         self.write_csv(CLIPS, _clip_rows(data))
         self._write_record(record)
 
@@ -306,7 +306,7 @@ class Run(OutputFolder):
         except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
             raise RunError(f"{path} can't be read: {error!r}") from error
         if tuple(split.digest(clips) for split in splits) != record.split.digests:
-            raise RunError(f"{path} holds another split than the one this run was made with.")
+            raise RunError(f"{path} and run.json hold different splits.")
         return RunData(clips, keys, targets, record.classes, splits, absent)
 
     # -- trainings and results ---------------------------------------------------------
@@ -337,10 +337,10 @@ def _check_free(path: Path) -> None:
     if path.is_dir() and {file.name for file in path.iterdir()} <= {CLIPS, TRACE, _LOCK}:
         return
     raise RunError(
-        f"The run directory {path} exists already and is not empty.",
-        hint=f"Resume that run: fusion run --resume {path}; or name another folder: --out."
+        f"The run directory {path} already exists and is not empty.",
+        hint=f"Resume that run: fusion run --resume {path}; or name another folder: --out DIR"
         if Run.exists(path)
-        else "Name another folder with --out.",
+        else "Name another folder: --out DIR",
     )
 
 

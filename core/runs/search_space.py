@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..registry.registry import Registry
 
 Settings = Mapping[str, Mapping[str, Any]]
-"""Owner -> parameter -> value."""
+"""Parameter values by owner and parameter."""
 
 _FAILED = -1.0  # score of a failed trial for the sampler: lower than any UAR
 
@@ -55,7 +55,7 @@ def _optuna() -> Any:
 def search_space(
     config: RunConfig, registry: Registry, spec: ModelSpec
 ) -> dict[str, dict[str, Any]] | None:
-    """Return the ranges that trials choose from, in the form of :attr:`RunConfig.space`.
+    """Return the ranges from which trials choose, in the form of :attr:`RunConfig.space`.
 
     Parameters
     ----------
@@ -78,8 +78,8 @@ def search_space(
         return None
     if config.tune < 2:
         raise ParameterError(
-            f"--tune takes 2 trials or more, and was given {config.tune}.",
-            hint="The first trial uses the settings as given, so one trial tries nothing new.",
+            f"--tune must be 2 or more, and is {config.tune}.",
+            hint="The first trial uses the given settings, so a single trial has no alternative.",
         )
     check_installed()
     classes = _owners(config, registry, spec)
@@ -99,7 +99,7 @@ def search_space(
             space[owner].pop("dim", None)  # train.dim sets one size for all branches
     if not any(space.values()):
         raise ParameterError(
-            "--tune has nothing to try: --set fixes every parameter that can be searched.",
+            "--tune has no parameter to search: --set fixes every parameter that can be searched.",
             hint="fusion plugins show NAME (and train) shows which parameters can be searched.",
         )
     return space
@@ -175,7 +175,7 @@ class Trial:
     summary : mapping
         Summary of the trial's training; empty if the trial failed.
     error : str or None
-        Why the trial failed; None if it did not.
+        Reason for the failure; None for a trial that finished.
     """
 
     number: int
@@ -190,7 +190,7 @@ class Trial:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sort key, highest for the best trial: the score, then the negative validation loss."""
+        """Sort key, highest for the best trial: score, then negative validation loss."""
         return (self.score, -float(self.summary.get("best_loss", math.inf)))
 
     def to_json(self) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def search_of(
 
 
 def propose(search: Search, trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
-    """Return the settings of the next trial after `trials`; equal arguments give equal settings.
+    """Return the settings of the trial that follows `trials`; equal arguments give equal settings.
 
     The first trial uses the initial settings. Optuna's tree-structured Parzen estimator
     (Bergstra et al. 2011) proposes the others: random ones at first, then mostly values near

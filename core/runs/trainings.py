@@ -23,7 +23,7 @@ class Training:
     fold : int
         Index into the splits.
     model : str
-        A modality (its baseline), ``"fused"`` or ``"control"``.
+        Name of a modality (the baseline), ``"fused"`` or ``"control"``.
     """
 
     fold: int
@@ -36,9 +36,9 @@ class Training:
 
 
 def trainings_of(run: Run) -> list[Training]:
-    """Return the trainings of a run without controls.
+    """Return the trainings of a run, without the equal-steps controls.
 
-    The longest come first, so that no long training runs alone at the end.
+    The longest trainings come first, so that no long training runs alone at the end.
     """
     models = [FUSED, *run.record.modalities]
     return [Training(fold, m) for m in models for fold in range(run.record.split.folds)]

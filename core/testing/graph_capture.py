@@ -47,7 +47,7 @@ class CpuTape:
     """A :class:`~fusion.core.training.hardware.cuda_graphs.Tape` that computes on the CPU.
 
     A replay repeats the call and, like a CUDA graph, writes its result to the tensor of the
-    recording. Recording refuses most operations that read values of tensors. Conversions that
+    recording. Recording rejects most operations that read values of tensors. Conversions that
     leave torch (.tolist(), .numpy()) are not detected.
     """
 

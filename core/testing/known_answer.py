@@ -108,7 +108,7 @@ class KnownAnswer:
 
     @cached_property
     def clips(self) -> tuple[dict[str, npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
-        """Features, as modality -> (n, size), and classes, (n,), of all clips."""
+        """Features (n, size) by modality, and classes (n,), of all clips."""
         rng = np.random.default_rng(self.seed)
         count = sum(_CLIPS.values())
         classes = rng.permutation(np.arange(count) % _CLASSES)

@@ -25,7 +25,7 @@ from .costs import Cost
 from .suite_index import suite_class
 
 Outcome = Literal["passed", "failed", "skipped"]
-_FRAMES = 2  # how many of the innermost frames of the plugin's own code a result keeps
+_FRAMES = 2  # number of innermost frames of the plugin's own code that a result keeps
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def run(suite: PluginSuite, *, on_check: Callable[[str], object] | None = None) 
 
 
 def refusal(suite: PluginSuite) -> ParameterError | None:
-    """Return the error of a plugin that refuses its defaults: it needs a path, a login ...
+    """Return the error of a plugin that rejects its defaults, for example because it needs a path.
 
     Return None if parameters were given, and for networks, whose own checks report such errors.
     """
@@ -162,7 +162,7 @@ def refusal(suite: PluginSuite) -> ParameterError | None:
 
 
 def costs_of(suite: PluginSuite) -> list[Cost]:
-    """Return the costs of a call of the plugin; empty if the call fails, which checks report."""
+    """Return the costs of a call of the plugin; empty if it fails (the checks report that)."""
     with without_pytest(), contextlib.redirect_stdout(sys.stderr):
         try:
             return list(suite.costs())

@@ -96,12 +96,14 @@ def _check_wanted(entries: Sequence[Entry], data: Path) -> None:
     kinds = [entry.kind for entry in entries]
     if "corpus" not in kinds and "extractor" not in kinds:
         raise ParameterError(
-            f"--data is for a corpus or an extractor; given with {', '.join(sorted(set(kinds)))}.",
-            hint="Leave it out: the suites of the other kinds generate their own data.",
+            "--data applies to a corpus or an extractor, and was given with "
+            f"{', '.join(sorted(set(kinds)))}.",
+            hint="Leave out --data: the suites of other kinds generate their own data.",
         )
     if not data.exists():
         raise CorpusError(
-            f"There is no such path: {data}.", hint="Use --data FOLDER or --data FILE."
+            f"The path {data} does not exist.",
+            hint="Name an existing path: --data FOLDER or --data FILE",
         )
 
 

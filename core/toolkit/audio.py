@@ -17,7 +17,7 @@ from ..contracts.errors import ParameterError, RecordingError
 
 FloatArray = npt.NDArray[np.float32]
 
-_AMIN = 1e-10  # smallest power, as in librosa.power_to_db: -100 dB
+_AMIN = 1e-10  # minimum power, as in librosa.power_to_db: -100 dB
 _BLOCK = 64  # frames transformed at a time; they fit the processor's cache
 _LOUDEST = 1e12  # above any integer scale; the squared spectrum still fits float32
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a stream of unknown length
@@ -73,8 +73,8 @@ def _read(recording: Recording) -> tuple[FloatArray, int]:
         ended = kind != "OGG" or _ends_with_last_page(path)
     # TypeError: soundfile treats files called .raw as samples without a header.
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
-        reason = "there is no such file" if not path.exists() else str(error)
-        raise RecordingError(f"{path}: can't be read as sound: {reason}") from error
+        reason = "the file does not exist" if not path.exists() else str(error)
+        raise RecordingError(f"{path}: can't be read as audio: {reason}") from error
     if stop - start - len(samples) > slack:
         raise RecordingError(
             f"{path}: is truncated: it has {len(samples)} of the {stop - start} announced samples.",
@@ -96,7 +96,7 @@ def _span(recording: Recording, rate: int, frames: int) -> tuple[int, int]:
     end = math.inf if recording.end is None else recording.end
     if not 0 <= start < end:
         raise RecordingError(
-            f"{path}: no part from {start:g} s to {end:g} s is possible (needs 0 <= start < end)."
+            f"{path}: has no part from {start:g} s to {end:g} s (needs 0 <= start < end)."
         )
     if frames < 1:
         raise RecordingError(f"{path}: holds no samples.")
@@ -133,7 +133,7 @@ def _announced_frames(file: Any, path: Path) -> int:
 
 
 def _mp3_slack(path: Path) -> float:
-    """Return by how many samples an mp3 may be shorter than libsndfile reports.
+    """Return the number of samples by which an mp3 file may be shorter than libsndfile reports.
 
     Only a Xing (or "Info") header states the length, with an error of up to two frames of 1152
     samples. Without such a header libsndfile estimates the length from a constant bit rate.
@@ -195,7 +195,7 @@ def log_mel(
     waveform : array
         (n,) float32, n >= 1.
     sample_rate : int
-        In hertz.
+        Sample rate in hertz.
     n_fft, hop : int
         Window length and distance between frames, in samples.
     n_mels : int
@@ -237,13 +237,13 @@ def mel_heights(
     Parameters
     ----------
     recording : Recording
-        As for :func:`load_waveform`.
+        Recording, as in :func:`load_waveform`.
     spectrum : mapping
         Parameters of :func:`log_mel`.
     top_db : float
         Distance of the floor from the maximum of the recording, in decibels.
     trim_db : float
-        As for :func:`trim_silence`.
+        Threshold in decibels, as in :func:`trim_silence`.
 
     Returns
     -------
@@ -292,8 +292,8 @@ def check_spectrum(owner: str, parameters: Mapping[str, float]) -> None:
     fmin, fmax = parameters.get("fmin", 0.0), parameters.get("fmax", 0.0) or nyquist
     if not 0 <= fmin < fmax <= nyquist:
         raise ParameterError(
-            f"{owner} needs 0 <= fmin < fmax <= {nyquist:g} Hz (half the sample rate); "
-            f"given fmin={fmin:g}, fmax={fmax:g}."
+            f"{owner} needs 0 <= fmin < fmax <= {nyquist:g} Hz (half the sample rate), "
+            f"and was given fmin={fmin:g}, fmax={fmax:g}."
         )
 
 
@@ -305,7 +305,7 @@ def trim_silence(decibels: FloatArray, trim_db: float) -> FloatArray:
     decibels : array
         (n_mels, t) powers of mel bands in decibels.
     trim_db : float
-        In decibels; 0 or less removes nothing.
+        Threshold in decibels; with 0 or less, no frame is removed.
     """
     if trim_db <= 0:
         return decibels
@@ -315,7 +315,7 @@ def trim_silence(decibels: FloatArray, trim_db: float) -> FloatArray:
 
 
 def fit_frames(spectrogram: FloatArray, frames: int, fill: float) -> FloatArray:
-    """Crop or pad a spectrogram to its centre: (bands, t) -> (bands, frames), padded by `fill`."""
+    """Crop a spectrogram to its centre, (bands, frames), or pad both its sides with `fill`."""
     bands, have = spectrogram.shape
     if have >= frames:
         start = (have - frames) // 2

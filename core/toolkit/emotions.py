@@ -1,4 +1,4 @@
-"""Six emotions that most corpora share, and their spellings."""
+"""Six emotions that most corpora have in common, and their spellings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BY_SPELLING = {word: label for label, words in _SPELLINGS.items() for word in w
 
 
 def to_shared(text: str) -> str | None:
-    """Return the shared emotion that `text` spells, or None.
+    """Return the shared emotion that `text` names; None for any other text.
 
     Case, spaces and punctuation do not matter: ``"Hot Anger"``, ``"FEAR"``, ``"neutral_state"``.
     Other emotions (calm, surprise, boredom) give None.

@@ -19,7 +19,7 @@ Rule = Literal["log-linear", "linear"]
 
 # Penalty of the pool per squared unit of a weight (docs/concepts/training-protocol.md).
 RIDGE = 0.02
-_LARGEST = 5.0  # largest weight of a member of the pool: its log-probabilities times five
+_LARGEST = 5.0  # maximum weight of a member of the pool: its log-probabilities times five
 _SMALLEST = 1e-12  # smaller probabilities are raised to this before the logarithm
 
 
@@ -158,8 +158,8 @@ def ensemble_weights(
         (n,) int64, class of each clip.
     present : array, optional
         (n, M) bool: whether a member has its modality in a clip; at least one per clip. The
-        weights of absent members are divided among the present ones in proportion. The problem is
-        then no longer convex, but each iteration still lowers the NLL (minorisation: Hunter and
+        weights of absent members are divided among the present members in proportion. The problem
+        is then no longer convex, but each iteration still lowers the NLL (minorisation: Hunter and
         Lange 2004, "A Tutorial on MM Algorithms").
     iterations : int
         Number of iterations.

@@ -51,7 +51,7 @@ def audio_files(root: Path) -> list[Path]:
 
 
 def _new(folder: str, name: str, visited: set[str]) -> bool:
-    """Return True if a folder was not visited by another path, and mark it as visited."""
+    """Return True if a folder was not visited before, by any path, and mark it as visited."""
     real = os.path.realpath(Path(folder, name))
     new = real not in visited
     visited.add(real)

@@ -11,9 +11,9 @@ consequences:
   speakers, but not the random seed of the training. In cross-validation the models of different
   folds share training data, and resampling test speakers does not cover that either.
 
-The tests compare this module with ``scipy.stats.bootstrap`` and ``permutation_test``, which are
-not suitable here: resamples without a class would make their interval NaN, they draw other random
-numbers, and they treat differences as unequal that differ only by rounding.
+The tests compare this module with ``scipy.stats.bootstrap`` and ``permutation_test``. The scipy
+functions are not suitable here, for three reasons: resamples without a class make their interval
+NaN, their random numbers differ, and differences that differ only by rounding are unequal to them.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
     Parameters
     ----------
     p_values : sequence of float [shape=(m,)]
-        In [0, 1]; NaN stays NaN and still counts as a test.
+        P-values in [0, 1]. NaN stays NaN and still counts as a test.
 
     Returns
     -------
@@ -231,7 +231,7 @@ def _counts(groups: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 def _resampled(confusions: npt.NDArray[np.integer], counts: npt.NDArray[np.int64]) -> Floats:
-    """Return the summed matrices of the drawn groups, (S, C, C), (R, S) -> (R, C, C)."""
+    """Return the sum of the matrices, (S, C, C), weighted by `counts`, (R, S): (R, C, C)."""
     # float64 products are fast, and exact for integers below 2**53.
     summed: Floats = np.tensordot(counts.astype(np.float64), confusions.astype(np.float64), axes=1)
     return summed

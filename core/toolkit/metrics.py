@@ -1,7 +1,7 @@
 """Metrics of predictions: UAR, accuracy, macro-F1, likelihood, calibration.
 
-The first three take confusion matrices, and any number of them at once, because the bootstrap and
-the permutation test of :mod:`fusion.core.toolkit.intervals` need thousands.
+UAR, accuracy and macro-F1 accept batches of confusion matrices, because the bootstrap and the
+permutation test of :mod:`fusion.core.toolkit.intervals` need thousands of matrices.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def confusion_by_group(
     groups: npt.NDArray[Any],
     num_classes: int,
 ) -> npt.NDArray[np.int64]:
-    """Count correct and wrong predictions in one confusion matrix per group.
+    """Return one confusion matrix per group.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ def confusion_by_group(
     if not targets.shape == predictions.shape == groups.shape or targets.ndim != 1:
         raise ValueError(
             "targets, predictions and groups must have the same shape (n,), "
-            f"not {targets.shape}, {predictions.shape} and {groups.shape}."
+            f"and have {targets.shape}, {predictions.shape} and {groups.shape}."
         )
     for name, classes in (("targets", targets), ("predictions", predictions)):
         # A class out of range would be counted silently in another cell.
         if classes.size and not 0 <= classes.min() <= classes.max() < num_classes:
             raise ValueError(
                 f"{name} must be in [0, {num_classes}), "
-                f"but range from {classes.min()} to {classes.max()}."
+                f"and range from {classes.min()} to {classes.max()}."
             )
     names, index = np.unique(groups, return_inverse=True)
     cells = (index * num_classes + targets) * num_classes + predictions
@@ -211,7 +211,7 @@ def entropy(probabilities: npt.NDArray[np.floating]) -> Floats:
 
 
 def _hits(confusion: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the correct predictions of each class, (..., C, C) -> (..., C)."""
+    """Return the numbers of correct predictions by class, (..., C), of matrices (..., C, C)."""
     return np.diagonal(confusion, axis1=-2, axis2=-1)
 
 

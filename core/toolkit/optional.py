@@ -18,7 +18,7 @@ def required(module: str, *, extra: str, by: str, package: str | None = None) ->
     extra : str
         The extra of ``modal-fusion`` that installs it.
     by : str
-        What needs the module, as the subject of the error message: ``"The tracker 'mlflow'"``.
+        Feature that needs the module, as the subject of the message: ``"The tracker 'mlflow'"``.
     package : str, optional
         Name of the distribution if it differs from the module's.
 

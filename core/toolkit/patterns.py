@@ -35,7 +35,7 @@ class SpeakerPattern:
             raise ParameterError(
                 f"{parameter}={text!r} has {self._regex.groups} groups, but needs exactly one, "
                 "which matches the speaker.",
-                hint=rf"For example {parameter}='spk(\d+)', or name the group: '(?P<speaker>\d+)'",
+                hint=rf"For example: {parameter}='spk(\d+)', or name the group: '(?P<speaker>\d+)'",
             )
         self._group: str | int = "speaker" if "speaker" in self._regex.groupindex else 1
         self._parameter = parameter

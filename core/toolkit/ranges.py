@@ -54,7 +54,7 @@ def check_ranges(owner: str, needs: str, parameters: Mapping[str, Any]) -> None:
             name for name in re.findall(rf"\b{_NAME}", needs) if name in parameters
         )
         values = ", ".join(f"{name}={parameters[name]}" for name in names)
-        raise ParameterError(f"{owner} needs {needs}; given {values}.")
+        raise ParameterError(f"{owner} needs {needs}, and was given {values}.")
 
 
 def _comparisons(needs: str, parameters: Mapping[str, Any]) -> Iterator[tuple[Any, str, Any]]:

@@ -69,7 +69,7 @@ def _fault(text: str) -> str:
 
 
 def write_json(run: Path, name: str, data: Mapping[str, Any]) -> None:
-    """Replace a file of `run` by a JSON object, atomically; NaN and infinity are refused.
+    """Replace a file of `run` by a JSON object, atomically; reject NaN and infinity.
 
     Raises
     ------
@@ -98,6 +98,6 @@ def write_text(run: Path, name: str, text: str) -> None:
         with contextlib.suppress(OSError):  # neither the file nor its folder need exist
             temporary.unlink()
         raise StorageError(
-            f"{path} could not be written: {error.strerror or error}.",
+            f"{path} can't be written: {error.strerror or error}.",
             hint=f"Free some space or correct the permissions, then: fusion run --resume {run}",
         ) from error

@@ -1,4 +1,4 @@
-"""Tools for trackers: flatten events, configurations and results, and record what was sent.
+"""Tools for trackers: flat events, configurations and results, and a record of sent epochs.
 
 An event (:meth:`fusion.core.contracts.Tracker.epoch`) has all data of an epoch. A service that
 draws curves needs the numbers in the event and the name of their curve.
@@ -14,7 +14,7 @@ from typing import Any
 from ..contracts.errors import RunError
 from .run_files import read_json, write_json
 
-_KEYS = ("training", "epoch", "trial")  # of an event: they identify it and are not measured
+_KEYS = ("training", "epoch", "trial")  # identify an event; not measured
 
 
 def curve_of(event: Mapping[str, Any]) -> str:
@@ -84,7 +84,7 @@ def outcome_of(summary: Mapping[str, Any]) -> dict[str, float]:
     Parameters
     ----------
     summary : mapping
-        As :meth:`fusion.core.contracts.Tracker.finish` receives it.
+        Argument of :meth:`fusion.core.contracts.Tracker.finish`.
     """
     figures: dict[str, Any] = {}
     for model in summary["models"]:

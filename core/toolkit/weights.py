@@ -24,13 +24,13 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         # safetensors' own writer makes files that only their owner can read, so write the bytes
-        # here. Copies are needed because it refuses tensors that share memory (tied weights).
+        # here. Copies are needed because it rejects tensors that share memory (tied weights).
         plain = {name: t.detach().cpu().contiguous().clone() for name, t in weights.items()}
         temporary.write_bytes(save(plain, metadata=dict(metadata)))
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StorageError(f"The weights {path} could not be written: {error}") from error
+        raise StorageError(f"The weights {path} can't be written: {error}") from error
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:
@@ -50,5 +50,5 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise RunError(
             f"The weights {path} can't be read: {error}",
             hint=f"Delete {path.parent / 'training.json'} or, in the run directory itself, "
-            f"{path.name}; then fusion run --resume creates the weights again.",
+            f"{path.name}: fusion run --resume then creates the weights again.",
         ) from error

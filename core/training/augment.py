@@ -27,7 +27,7 @@ def augment(x: Tensor, modality: Modality, config: TrainConfig, rng: torch.Gener
         shift = {"time": config.shift_time, "frequency": config.shift_frequency}.get(meaning, 0.0)
         if shift > 0:
             x = shift_axis(x, axis, shift, circular=meaning == "time", rng=rng)
-    hidden: list[Tensor] = []  # by axis, broadcasting to x
+    hidden: list[Tensor] = []  # masks by axis, which broadcast to x
     for axis, meaning in enumerate(modality.axes, start=1):
         width = {"time": config.mask_time, "frequency": config.mask_frequency}.get(meaning, 0.0)
         bands = [band(x, axis, width, rng) for _ in range(config.masks if width > 0 else 0)]
@@ -54,7 +54,7 @@ def band(x: Tensor, axis: int, width: float, rng: torch.Generator) -> Tensor:
 def shift_axis(
     x: Tensor, axis: int, share: float, *, circular: bool, rng: torch.Generator
 ) -> Tensor:
-    """Shift each clip along an axis by a random amount, up to a share of its length, either way.
+    """Shift each clip along an axis, in either direction, by up to a share of the axis's length.
 
     Cells that leave at one end enter at the other if `circular`; otherwise the cell at the border
     is repeated.

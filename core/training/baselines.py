@@ -25,9 +25,9 @@ def warm_start(model: FusionModel, baselines: Mapping[str, Baseline]) -> None:
 def adopt(
     model: FusionModel, baselines: Mapping[str, Baseline], *, everywhere: bool = False
 ) -> None:
-    """Start the branches from the baselines, and let the strategy adopt the baselines.
+    """Copy the baselines' weights to branches and probes, and let the strategy adopt the baselines.
 
-    Unless `everywhere` is set, only a model whose strategy needs the baselines starts from them.
+    Without `everywhere`, this affects only a model whose strategy needs the baselines.
     """
     if everywhere or model.strategy.needs_baselines:
         warm_start(model, baselines)

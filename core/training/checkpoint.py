@@ -28,7 +28,7 @@ def save_checkpoint(path: Path, progress: Any, **state: Any) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         temporary.unlink(missing_ok=True)
         raise StorageError(
-            f"The checkpoint {path} could not be written: {error}",
+            f"The checkpoint {path} can't be written: {error}",
             hint="Free some disk space, then continue with --resume.",
         ) from error
 
@@ -46,6 +46,6 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     except Exception as error:
         raise RunError(
             f"The checkpoint {path} can't be read: {error}",
-            hint="Delete it: this training then starts again, and finished trainings are kept.",
+            hint="Delete the file: this training then starts again. Finished trainings are kept.",
         ) from error
     return state

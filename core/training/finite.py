@@ -1,4 +1,4 @@
-"""Check that ends a training when embeddings or losses are no longer finite."""
+"""Check that ends a training if an embedding or a loss is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class FiniteCheck:
         Raises
         ------
         TrainingError
-            Naming the first step whose embeddings or loss were not finite.
+            If an embedding or a loss was not finite; the message names the first such step.
         """
         if not self._pending:
             return

@@ -84,7 +84,7 @@ class Predictions:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(
                 f"{path} can't be read: {error!r}",
-                hint="Delete the file; fusion run --resume creates it again.",
+                hint="Delete the file: fusion run --resume then creates it again.",
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""Statistics of each modality, as stored and after standardisation."""
+"""Statistics of the input values of each modality, as stored and after standardisation."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ class FusionModel(nn.Module):
 
     @property
     def has_probes(self) -> bool:
-        """True unless the model is a baseline, whose head is also its probe."""
+        """True unless the model is a baseline; the head of a baseline is also its probe."""
         return not isinstance(self.strategy, LinearHead)
 
     def shape_of(self, modality: str) -> tuple[int, ...]:
@@ -140,7 +140,7 @@ class FusionModel(nn.Module):
         return shape
 
     def standardised(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Standardise raw features, modality -> (B, *shape); the result is float32."""
+        """Standardise raw features, (B, *shape) by modality; the result is float32."""
         return {m: self.standardise[m](inputs[m]) for m in self.modalities}
 
     def encode(
@@ -208,7 +208,7 @@ class FusionModel(nn.Module):
             outputs = self._branch(modality, x[rows])
         else:
             # Batch normalisation needs two clips to compute a variance: a single clip is
-            # repeated. Without any clip, the first one is used to determine the output's shape.
+            # repeated. Without any clip, the first clip is used to determine the output's shape.
             pair = rows.repeat(2) if count else rows.new_zeros(2)
             with quiet_statistics(self.branches[modality]):
                 outputs = self._branch(modality, x[pair])
@@ -244,7 +244,7 @@ class FusionModel(nn.Module):
         return self._scores(self.strategy(inputs), clips)
 
     def _scores(self, scores: Any, clips: int) -> Tensor:
-        """Return the strategy's `scores` if they are a tensor (clips, classes); else raise."""
+        """Return `scores` after a check that they are a tensor of shape (clips, classes)."""
         shape = (clips, self.num_classes)
         return return_checks.tensor(self.strategy, "forward", scores, shape, return_checks.SCORES)
 
@@ -253,9 +253,9 @@ class FusionModel(nn.Module):
         return encoded.maps if self.strategy.takes == "maps" else encoded.embeddings
 
     def probe(self, encoded: Encoded) -> dict[str, Tensor]:
-        """Compute class scores (B, C) of each modality alone; empty for a baseline.
+        """Compute the probes' class scores, (B, C) by modality; empty for a baseline.
 
-        Their gradient does not reach the inputs of the strategy: the embeddings, or the maps.
+        The gradient of these scores does not reach the strategy's inputs (embeddings or maps).
         """
         if not self.has_probes:
             return {}
@@ -264,7 +264,7 @@ class FusionModel(nn.Module):
         return {m: self.probes[m](z.detach()) for m, z in encoded.embeddings.items()}
 
     def forward(self, inputs: Mapping[str, Tensor], presence: Presence | None = None) -> Tensor:
-        """Compute class scores (B, C) of raw features, modality -> (B, *shape)."""
+        """Compute class scores (B, C) of raw features, (B, *shape) by modality."""
         encoded = self.encode(self.standardised(inputs), presence)
         present = None if presence is None else presence.table
         return self.fuse(self.strategy_inputs(encoded), present)
@@ -276,7 +276,7 @@ def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionMod
     Raises
     ------
     ParameterError
-        If a branch does not accept its modality's shape, or a strategy the sizes of its inputs.
+        If a branch does not accept its modality's shape, or the strategy rejects its input sizes.
     """
     torch.manual_seed(seed)
     branches: dict[str, Branch] = {}
@@ -284,9 +284,9 @@ def build_model(spec: ModelSpec, registry: Registry, seed: int = 0) -> FusionMod
         cls = registry.branch(part.branch)
         if not cls.accepts(part.modality.shape):
             raise ParameterError(
-                f"Branch {part.branch!r} can't take modality {part.modality.name!r} "
+                f"Branch {part.branch!r} does not accept modality {part.modality.name!r} "
                 f"of shape {part.modality.shape}.",
-                hint=f"Choose another: --branch {part.modality.name}=NAME "
+                hint=f"Choose another branch: --branch {part.modality.name}=NAME "
                 "(fusion plugins list shows them).",
             )
         branches[part.modality.name] = make(

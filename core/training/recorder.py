@@ -53,7 +53,7 @@ class Recorder:
 
     @contextlib.contextmanager
     def step(self, index: int) -> Iterator[None]:
-        """Record step `index`; wrap the optimiser's step, when all gradients are final."""
+        """Record step `index`: a context around the optimiser's step, when gradients are final."""
         if index % self._period not in self._sampled or not self._parameters:
             yield
             return
@@ -68,7 +68,7 @@ class Recorder:
             self._sums.append(torch.stack([gradient, change, _norms(before)]).square())
 
     def epoch(self, epoch: int, last: bool) -> dict[str, Any]:
-        """Return ``gradient.m``, ``update.m`` and layers of the steps since the last call.
+        """Return ``gradient.m``, ``update.m`` and ``layers`` over the steps since the last call.
 
         ``layers`` is included at some epochs only, and at the `last`.
         """
@@ -122,7 +122,7 @@ def _sizes(squares: Tensor) -> tuple[list[float], list[float]]:
 
 @torch.no_grad()
 def validation_record(out: Outputs) -> dict[str, float]:
-    """Return diagnostics of the outputs on validation, in addition to their accuracy.
+    """Return diagnostics of the outputs on validation clips, besides scores such as UAR.
 
     ``entropy`` of the predictions in nats, also of each probe (``entropy.m``); ``val_loss.m`` of
     the probes; ``norm.m``, ``spread.m`` and ``rank.m`` of the embeddings; ``agreement``, the mean

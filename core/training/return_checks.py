@@ -87,7 +87,7 @@ def by_modality(
 
 
 def losses(plugin: object, method: str, value: Any) -> dict[str, Tensor]:
-    """Check that `value` is a non-empty dict of losses, name -> scalar tensor."""
+    """Check that `value` is a non-empty dict of losses, scalar tensors by name."""
     if not isinstance(value, dict) or not value:
         raise wrong_return(plugin, method, value, "a dict of losses, name -> scalar tensor")
     for name, loss in value.items():

@@ -244,7 +244,7 @@ class Stepper:
     def _separately(
         self, losses: Mapping[str, Tensor], branches: Mapping[str, list[nn.Parameter]]
     ) -> dict[str, dict[int, Tensor]]:
-        """Run a backward pass per loss; return loss -> id of a parameter -> its gradient.
+        """Run one backward pass per loss, and return each loss's gradients by parameter id.
 
         The sum over the losses is stored in ``.grad``, as after a single backward pass.
         """

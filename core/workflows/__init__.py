@@ -1,1 +1,1 @@
-"""Workflows, the work of whole commands: experiment, comparison, audit, repair, cache upkeep."""
+"""Workflows behind the commands: experiment, comparison, audit, repair, cache upkeep."""

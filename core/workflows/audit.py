@@ -5,7 +5,7 @@
     OUT/
       request.json              the request
       random/ speaker/ ...      one run directory per split; fusion predict works on each
-      audit.json, audit.csv     results, leakage, and how much the random split flatters
+      audit.json, audit.csv     results, leakage, and how much the random split overstates
 
 Every split has the same networks, settings, seed and features. An interrupted audit, called again
 with the same request, resumes.
@@ -41,7 +41,7 @@ class PlannedAudit:
     plans : dict
         Split -> its plan, in the order of `AUDITED`.
     refused : dict
-        Split -> why the clips do not allow it.
+        Split -> reason why the clips do not allow this split.
     """
 
     plans: dict[str, Plan]
@@ -57,7 +57,7 @@ class AuditObserver(Observer):
     """Observer of an audit and of its runs. The default methods do nothing."""
 
     def audited(self, planned: PlannedAudit) -> None:
-        """Handle that the request was checked."""
+        """Handle the end of the checks of the request."""
 
     def split_begins(self, split: str, plan: Plan, *, finished: bool) -> None:
         """Handle the start of a split; `finished` if its run was finished before."""
@@ -114,7 +114,7 @@ def run_audit(
 
 
 def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()) -> PlannedAudit:
-    """Divide the clips by each of `splits`, or by default in every way that the clips allow.
+    """Divide the clips by each of `splits`, or by default by every split that the clips allow.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()
                 folds = len(plans[split].splits)
     if not plans:
         reasons = " ".join(f"{split}: {reason}" for split, reason in refused.items())
-        raise SplitError(f"The clips allow no split. {reasons}")
+        raise SplitError(f"No split of the clips is possible. {reasons}")
     return PlannedAudit(
         {split: plans[split] for split in AUDITED if split in plans},
         {split: refused[split] for split in AUDITED if split in refused},
@@ -156,7 +156,7 @@ def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()
 
 
 def _folds(split: str, plan: Plan, wanted: int | None) -> int | None:
-    """Return the wanted number of folds, limited to one fold per group of the split."""
+    """Return the requested number of folds, limited to one fold per group of the split."""
     if wanted is None:
         return None
     mode = MODES[split]
@@ -166,7 +166,7 @@ def _folds(split: str, plan: Plan, wanted: int | None) -> int | None:
 def _too_many_folds(split: str, plan: Plan) -> bool:
     """Return whether the split by speaker fails only because of the requested number of folds.
 
-    Then the audit stops: leaving out this split would hide the user's mistake.
+    In this case the audit stops: leaving out this split would hide the user's mistake.
     """
     speakers = count_groups(plan.dataset.clips, MODES["speaker"])
     return (
@@ -192,7 +192,7 @@ def _folder(out: Path, planned: PlannedAudit) -> OutputFolder:
     for name, then, now in _differences(stored, request):
         raise RunError(
             f"{out} holds the audit of another request: {name} was {then}, and is {now} now.",
-            hint="Repeat the old options to resume that audit, or name another folder with --out.",
+            hint="Repeat the old options to resume that audit, or name another folder: --out DIR",
         )
     return folder
 
@@ -212,7 +212,7 @@ def _request(planned: PlannedAudit) -> dict[str, Any]:
 
 
 def _differences(then: Any, now: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield the differences of two plain values: name, and the JSON of either value."""
+    """Yield the name, and the JSON of both values, for each difference of two plain values."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*then, *now]):
             inner = key if name in ("", "config", "settings") else f"{name}.{key}"

@@ -93,7 +93,7 @@ class Audit:
     columns : tuple of Column
         Results of each split.
     refused : dict
-        Split -> why the clips do not allow it.
+        Split -> reason why the clips do not allow this split.
     flattery : dict
         Model -> its UAR under the random split minus its UAR under the speaker-disjoint split;
         empty if one of these splits is missing.
@@ -179,7 +179,7 @@ def leakage(data: RunData, clips: Sequence[Clip]) -> Leakage:
 
 
 def _in_training(data: RunData, groups: Sequence[Hashable]) -> int:
-    """Count the test clips, over all folds, whose group has a clip in training; None never does."""
+    """Count the test clips, over all folds, whose group has a training clip; ignore group None."""
     count = 0
     for split in data.splits:
         in_training = {groups[i] for i in split.train.tolist()} - {None}
@@ -238,7 +238,7 @@ def independent(a: Interval, b: Interval) -> Comparison:
 
 
 def flattery_sentence(audit: Audit) -> str:
-    """Return a sentence on how many points of UAR the random split flatters each model by."""
+    """Return a sentence on the points of UAR by which the random split overstates each model."""
     if not audit.flattery:
         missing = [split for split in ("random", "speaker") if audit.column(split) is None]
         return (
@@ -280,7 +280,7 @@ def _signed(c: Comparison) -> str:
 
 
 def remarks(audit: Audit) -> list[str]:
-    """Return caveats for reading the table of an audit."""
+    """Return caveats that explain the table of an audit."""
     texts = [sentence] if (sentence := task_sentence(audit.adapt)) else []
     texts += absence_text(audit.absent)
     dependent = [

@@ -1,4 +1,4 @@
-"""Reasons why the features of a recording, or of a run, are in the cache or not."""
+"""Reasons of cache hits and misses for the features of a recording or of a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reason:
 
 
 def why_clip(config: RunConfig, registry: Registry, clip: str) -> list[Reason]:
-    """Explain for each feature of a recording why the cache holds it or not.
+    """Return the reason of the cache hit or miss of each feature of a recording.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ class RunReasons:
 
 
 def why_run(run: Run, cache: str | None = None) -> RunReasons:
-    """Explain for each feature of a run, as computed now, for which clips the cache holds it.
+    """Return the reasons of cache hits and misses of each feature of a run, as computed today.
 
     Parameters
     ----------
@@ -140,10 +140,10 @@ def _key_of(clip: str) -> tuple[str, str]:
         return clip, ""
     if recording.path.is_dir():
         raise UserError(
-            f"The folder {clip} is not a run directory: it holds no run.json.",
-            hint="Give a recording, its key (32 hexadecimal digits), or the folder of a run.",
+            f"The folder {clip} is not a run directory: it has no run.json.",
+            hint="Name a recording, its key (32 hexadecimal digits), or the folder of a run.",
         )
     raise UserError(
-        f"There is no recording {clip}.",
-        hint="Give a path, PATH#t=START,END for a part of it, a key, or a run directory.",
+        f"The recording {clip} does not exist.",
+        hint="Name a path, PATH#t=START,END for a part of it, a key, or a run directory.",
     )

@@ -1,4 +1,4 @@
-"""Cache upkeep that needs runs and extractors: repair of damaged items, and garbage collection.
+"""Cache maintenance that needs runs and extractors: repair of items, and garbage collection.
 
 The package ``fusion.cache`` finds damaged items and removes unneeded ones, but depends on neither
 runs nor extractors. This module determines which items runs need, and recomputes damaged items.
@@ -76,7 +76,7 @@ def repair(
 
     An item can be computed again only if the installed extractor has the fingerprint that made
     the item, library versions included, and its recording is unchanged at its old path. Any other
-    item is missing afterwards: a run that needs the item computes it anew.
+    item is missing afterwards: a run that needs the item computes it again.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def repair(
 
 
 def _extractor_of(registry: Registry, fingerprint: Fingerprint) -> Extractor | str:
-    """Return the installed extractor with this fingerprint, or a text on why there is none."""
+    """Return the installed extractor with this fingerprint, or the reason why there is none."""
     name = fingerprint.name
     if is_imported(fingerprint):
         return f"{name!r} was imported: import it again"
@@ -133,7 +133,7 @@ def _extractor_of(registry: Registry, fingerprint: Fingerprint) -> Extractor | s
     except UnknownNameError:
         return f"no extractor {name!r} with these parameters is installed (-p loads a plugin)"
     except FusionError as error:
-        return f"the extractor {name!r} can't be made: {error.message}"
+        return f"the extractor {name!r} can't be created: {error.message}"
     if current == fingerprint:
         return extractor
     changes = _differing(fingerprint, current)
@@ -209,8 +209,8 @@ def collect_garbage(
         Whether to treat imported features like others. By default they are kept, because no
         extractor can compute them again.
     forget : bool
-        Whether to treat runs as deleted that can't be seen from this machine: runs on other
-        machines, and runs whose parent folder does not exist either.
+        Whether to treat runs that this machine can't access as deleted: runs on other machines,
+        and runs whose parent folder does not exist.
     dry_run : bool
         Whether to remove nothing, and only report what would be removed.
 
@@ -248,7 +248,7 @@ def collect_garbage(
 
 
 def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
-    """Return fingerprint id -> keys of the items that run directories need, finished or not.
+    """Return the keys of the items that finished and unfinished runs need, by fingerprint id.
 
     Raises
     ------
@@ -273,7 +273,7 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
 
 
 def _where_cut(clips: Path) -> str | None:
-    """Return a text on the first line with a wrong number of columns, or None if there is none."""
+    """Return a message on the first line with a wrong number of columns; None if all are right."""
     try:
         with clips.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             lines = csv.reader(file)
@@ -302,10 +302,10 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
         below = sorted(_runs_below(folder.absolute()))
         if not below:
             raise RunError(
-                f"There is no run directory in {folder}."
+                f"The folder {folder} holds no run directory."
                 if folder.is_dir()
-                else f"There is no folder {folder}.",
-                hint="--runs takes a folder of run directories, such as runs.",
+                else f"The folder {folder} does not exist.",
+                hint="Name a folder of run directories, such as runs: --runs DIR",
             )
         runs += below
     return runs
@@ -326,7 +326,7 @@ def _runs_below(folder: Path) -> Iterator[Path]:
 def _readable(registered: Iterable[RegisteredRun]) -> Iterator[Path]:
     """Yield the paths of runs that state which features they need.
 
-    A run without run.json whose process is dead is left out: it will never need features.
+    A run without run.json whose process has ended is left out: such a run needs no features.
 
     Raises
     ------
@@ -342,7 +342,8 @@ def _readable(registered: Iterable[RegisteredRun]) -> Iterator[Path]:
             raise RunError(
                 f"The run {run.path} is being prepared by process {run.pid} on {run.host!r}. "
                 f"{_NOTHING_REMOVED}",
-                hint="Wait until the run trains. If its process has ended, remove that folder.",
+                hint="Wait until its trainings begin. If the process has ended, remove the run "
+                "directory.",
             )
 
 

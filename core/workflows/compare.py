@@ -55,19 +55,19 @@ class CompareObserver(Observer):
     """Observer of a comparison and of its trainings. The default methods do nothing."""
 
     def gridded(self, grid: PlannedGrid, request: Request) -> None:
-        """Handle that every cell was checked."""
+        """Handle the end of the checks of all cells."""
 
     def budgeted(self, epochs: int, trainings: int, finished: int) -> None:
-        """Handle the start of training, with the epochs of a baseline and numbers of trainings."""
+        """Handle the start of training: epochs per baseline, and total and finished trainings."""
 
     def cell_training(self, cell: str, summary: Mapping[str, Any]) -> None:
         """Handle the end of a training, of a cell or of the baselines (``"alone"``)."""
 
     def concluded(self, cell: Cell, seed: int, run: Run) -> None:
-        """Handle that one cell is finished."""
+        """Handle the end of one cell."""
 
     def failed(self, cell: Cell, seed: int, reason: str) -> None:
-        """Handle that one cell could not be trained; the other cells continue."""
+        """Handle a cell that can't be trained; the other cells continue."""
 
 
 def run_comparison(
@@ -140,8 +140,8 @@ def read_request(out: Path) -> Request:
     """
     if not (out / FILE).is_file():
         raise RunError(
-            f"{out} holds no comparison: it has no {FILE}.",
-            hint="Give a folder that fusion compare made (compare/... by default).",
+            f"{out} is not the folder of a comparison: it has no {FILE}.",
+            hint="Name a folder that fusion compare made (compare/... by default).",
         )
     return as_type(read_json(out / FILE).get("request"), Request, out / FILE)
 
@@ -150,9 +150,9 @@ def _folder(out: Path, request: Request) -> OutputFolder:
     if (out / FILE).is_file():
         if read_request(out).to_json() != request.to_json():
             raise RunError(
-                f"{out} holds another comparison.",
+                f"{out} holds the comparison of another request.",
                 hint=f"Resume that comparison: fusion compare --resume {out}; or name another "
-                "folder with --out.",
+                "folder: --out DIR",
             )
         return OutputFolder(out)
     folder = OutputFolder.create(out)
@@ -199,7 +199,7 @@ class _Work:
     # -- the budget --------------------------------------------------------------------
 
     def settle_budget(self, pool: WorkerPool, workers: int) -> None:
-        """Decide how many epochs every training gets, and store the number in compare.json.
+        """Determine the number of epochs per training, and store the number in compare.json.
 
         A resumed comparison keeps the stored number.
         """
@@ -243,7 +243,7 @@ class _Work:
         """Measure the seconds per epoch of each baseline and of the plainest fused model."""
         run = Run(self.folder.path / _PROBE, self.registry)
         shutil.rmtree(run.path, ignore_errors=True)
-        # The plainest cell: other methods may need more than two epochs, and refuse fewer.
+        # The plainest cell: other methods may need more than two epochs.
         self._describe(
             run,
             self.grid.plainest,
@@ -266,7 +266,7 @@ class _Work:
     # -- folders -----------------------------------------------------------------------
 
     def lay_out(self) -> None:
-        """Create the missing run directories of cells and baselines, and report the work left."""
+        """Create missing run directories of cells and baselines, and report the trainings left."""
         budget = {"epochs": self.epochs}
         for seed, run in self.baselines.items():
             self._describe(run, self.grid.alone(self.registry), seed, budget)

@@ -29,7 +29,7 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class Tested:
-    """Paired comparison, with its p-value after Holm's correction for all cells tested alike."""
+    """Paired comparison, with a p-value after Holm's correction over the same test of all cells."""
 
     comparison: Comparison
     p_holm: float
@@ -54,8 +54,8 @@ class Row:
         on validation), ``"ensemble"``, and ``"plain"`` (the same strategy without balancer;
         missing for plain cells).
     gate : bool
-        Whether the chosen model of the cell is nowhere worse on validation than the best single
-        modality.
+        Whether, in every fold and seed, the chosen model of the cell is at least as good on
+        validation as the best single modality.
     fused_chosen : float
         Share of folds and seeds in which validation chose the fused model.
     contributions : dict
@@ -101,8 +101,9 @@ class Comparisons:
     others : dict
         Reference -> its test UAR. References are each modality; ``"control"``, the best single
         modality trained for as many steps as a fused model and its baseline together (only if
-        baselines were used); the ensemble; and the oracle, which is right if any modality alone
-        is right that the clip has. The oracle bounds every rule that picks one modality per clip.
+        baselines were used); the ensemble; and the oracle. The oracle is right about a clip if the
+        baseline of any of the clip's modalities is right. It bounds every rule that picks one
+        modality per clip.
     others_val : dict
         Validation UAR of the modalities, the control and the ensemble.
     best_single : str
@@ -114,7 +115,7 @@ class Comparisons:
     handed_out_against : Comparison
         Difference of `handed_out` to the best single modality.
     missing : dict
-        Name of a cell -> why the cell could not be trained.
+        Name of a cell -> reason why the cell could not be trained.
     speakers, folds, seeds, epochs : int
         Number of test speakers, folds and seeds; epochs of a baseline.
     trials : int
@@ -166,16 +167,16 @@ def summarise(
     failed: Mapping[tuple[Cell, int], str],
     reads: Mapping[Cell, tuple[str, ...]],
 ) -> Comparisons:
-    """Read every finished cell of a comparison, and compare the cells.
+    """Read the finished cells of a comparison, and compare them.
 
     Parameters
     ----------
     refused : mapping
-        Cell -> why it was not trained.
+        Cell -> reason why the cell was not trained.
     failed : mapping
-        Cell and seed -> why the training failed.
+        Cell and seed -> reason why the training failed.
     reads : mapping
-        Cell -> what it reads besides the training clips (`workflows.grid.reads_of`).
+        Cell -> inputs of the cell besides training clips (`workflows.grid.reads_of`).
 
     Raises
     ------

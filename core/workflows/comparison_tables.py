@@ -60,7 +60,7 @@ def _on_best(comparisons: Comparisons) -> str:
 
 
 def _on_reading(best: Row) -> str:
-    """Return caveats on what the best method reads besides the training clips."""
+    """Return caveats on the inputs of the best method besides the training clips."""
     caveats = {
         "baselines": " It reads the trained baselines: their training adds to its own.",
         "validation": " It learns from validation: its validation score is optimistic.",

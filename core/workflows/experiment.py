@@ -55,13 +55,13 @@ class Observer:
     """Observer of an experiment: receives its progress. The default methods do nothing."""
 
     def planned(self, plan: Plan) -> None:
-        """Handle that the request was checked and the corpus was read."""
+        """Handle the end of planning: the request is checked and the corpus is read."""
 
     def extracting(self, progress: Progress) -> None:
-        """Handle that further feature arrays were computed."""
+        """Handle the progress of the extraction: further feature arrays are computed."""
 
     def extracted(self, report: BuildReport) -> None:
-        """Handle that every clip has its features, except for the failures in `report`."""
+        """Handle the end of the extraction; `report` lists the clips that failed."""
 
     def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
         """Handle the start of training, with the epochs of each training in each of its trials."""
@@ -73,7 +73,7 @@ class Observer:
         """Handle the end of a training."""
 
     def warned(self, message: str) -> None:
-        """Handle a problem that does not stop the run."""
+        """Handle a warning: a problem that does not stop the run."""
 
     def evaluating(self) -> None:
         """Handle the end of all trainings, before selection and test."""
@@ -102,7 +102,7 @@ def run_experiment(
         Number of parallel processes for extraction and training; by default one per core (on a
         GPU, up to four trainings).
     observer : Observer, optional
-        Receives the progress.
+        Observer that receives the progress.
     report : bool
         Whether to write ``report.html`` (:func:`fusion.core.analysis.report.write_report`).
 
@@ -126,7 +126,7 @@ def run_plan(
     observer: Observer | None = None,
     report: bool = True,
 ) -> RunResult:
-    """Carry out an experiment as :func:`run_experiment` does, for a request checked before."""
+    """Carry out an experiment like :func:`run_experiment`, from a request that is checked."""
     observer = observer or Observer()
     observer.planned(plan)
     for message in late_rules(plan.config, registry, fused_settings(plan.config, registry).epochs):
@@ -152,7 +152,7 @@ def prepare_run(
 
 
 def begin_run(run: Run, plan: Plan, extracted: Extracted) -> None:
-    """Write the files that trainings read: the clips, and run.json as it is before training."""
+    """Write the files that trainings read: clips.csv, and run.json in its state before training."""
     register_run(FeatureCache(plan.config.cache), run.path)
     run.begin(describe(plan, extracted, run.registry), extracted.data)
 
@@ -191,7 +191,7 @@ def _announce(observer: Observer, run: Run, trainings: Sequence[Training]) -> No
 
 
 def _parallel_trainings(jobs: int | None, config: RunConfig) -> int:
-    """Return the number of parallel trainings: `jobs`, or by default what the machine allows."""
+    """Return the number of parallel trainings: `jobs`, or the default of this machine if None."""
     return default_jobs(config.device, config.train.threads) if jobs is None else jobs
 
 
@@ -241,7 +241,7 @@ def _add_diagnosis_and_report(run: Run, observer: Observer, *, report: bool) -> 
                 make()
         except Exception as error:
             observer.warned(
-                f"{file} could not be written ({type(error).__name__}: {error}). The run is "
+                f"{file} can't be written ({type(error).__name__}: {error}). The run is "
                 f"complete otherwise. To try again: fusion {command} {run.path}"
             )
 
@@ -409,5 +409,5 @@ def new_run_path(config: RunConfig, parent: Path) -> Path:
     label = "-".join([config.strategy or "run", *config.balancers])
     path = parent / f"{stamp}-{label}"
     if path.exists():
-        raise RunError(f"{path} exists already.", hint="Name the run directory with --out.")
+        raise RunError(f"{path} already exists.", hint="Name another run directory: --out DIR")
     return path

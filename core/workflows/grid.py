@@ -64,7 +64,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Limit on the length of every training; without any limit, ``train.epochs`` holds.
+    """Limit on the length of every training; without a limit, ``train.epochs`` applies.
 
     Attributes
     ----------
@@ -92,7 +92,7 @@ class Budget:
         unit = (match[2] or "steps") if match else ""
         if number <= 0 or (unit.startswith("step") and number != int(number)):
             raise ParameterError(
-                f"--budget takes steps per training or a total time, and was given {text!r}.",
+                f"--budget must be steps per training or a total time, and is {text!r}.",
                 hint="For example: --budget 600, --budget 30min, --budget 2h",
             )
         if unit.startswith("step"):
@@ -168,7 +168,7 @@ def make_cells(
     """
     if not strategies or not balancers:
         raise ParameterError(
-            "A comparison needs at least one strategy and one choice of balancers (or none)."
+            "A comparison needs one or more strategies, and one or more choices of balancers."
         )
     chosen = [_composition(text, registry) for text in balancers]
     for kind, names in (("strategy", strategies), ("balancer", chosen)):
@@ -209,7 +209,7 @@ class PlannedGrid:
     plans : dict
         Cell -> its plan, for the first seed.
     refused : dict
-        Cell -> message of the error that refused it.
+        Cell -> message of the error that excluded the cell.
     """
 
     plans: dict[Cell, Plan]
@@ -222,7 +222,7 @@ class PlannedGrid:
 
     @property
     def plainest(self) -> Cell:
-        """First cell of plain training, or else the first cell; represents all cells."""
+        """Representative of all cells: the first cell of plain training, or else the first cell."""
         return next((cell for cell in self.plans if cell.plain), next(iter(self.plans)))
 
     def alone(self, registry: Registry) -> Cell:
@@ -248,7 +248,7 @@ def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
     Raises
     ------
     UserError
-        If the request is wrong for all cells alike, or no cell can be trained.
+        If the request is invalid for all cells, or no cell can be trained.
     """
     _check_settings(request, registry)
     plans: dict[Cell, Plan] = {}
@@ -298,10 +298,10 @@ def cell_config(request: Request, cell: Cell, number: int, seed: int) -> RunConf
 
 
 def reads_of(config: RunConfig, registry: Registry) -> tuple[str, ...]:
-    """Return what a method reads besides the training clips: ``"baselines"``, ``"validation"``.
+    """Return the inputs of a method besides training clips: ``"baselines"``, ``"validation"``.
 
-    A fused model that starts from baselines has their training in addition to its own. The
-    validation score of a method that learns from validation is optimistic.
+    The training of the baselines is an additional cost of a fused model that starts from them. The
+    validation score of a method that learns from validation clips is optimistic.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ def _methods_of_all(cells: Iterable[Cell]) -> set[str]:
 
 
 def _check_settings(request: Request, registry: Registry) -> None:
-    """Raise if a setting is wrong for every cell that uses it.
+    """Raise if a setting is invalid in every cell that uses it.
 
     Without this check, such a mistake would only leave those cells out.
     """
@@ -335,7 +335,7 @@ def _check_settings(request: Request, registry: Registry) -> None:
     if request.budget != Budget() and "epochs" in settings.get("train", {}):
         raise ParameterError(
             "--budget and train.epochs can't be given together: both set the length of training.",
-            hint="Leave one of them out.",
+            hint="Leave out one of the two.",
         )
     for device in request.devices:
         choose_device(device)

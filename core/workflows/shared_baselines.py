@@ -34,15 +34,16 @@ def share_baselines(source: Run, target: Run) -> None:
 
 
 def own_trainings(shared: Run, run: Run) -> list[Training]:
-    """Return the trainings of the cell `run` that it does not get from the folder `shared`."""
+    """Return the trainings of the cell `run` that are not in the folder `shared`."""
     in_common = _shared(shared, run)
     return [training for training in all_trainings(run) if training not in in_common]
 
 
 def _shared(one: Run, other: Run) -> list[Training]:
-    """Return the trainings that two runs of a seed have in common.
+    """Return the trainings that two runs with the same seed have in common.
 
-    These are the baselines, and the equal-steps controls if both runs give them as many epochs.
+    These are the baselines. The equal-steps controls are included if their number of epochs is the
+    same in both runs.
     """
     trainings = [training for training in trainings_of(one) if training.model != FUSED]
     if one.record.control == other.record.control:

@@ -110,11 +110,11 @@ def test_every_argument_is_documented():
         ({"set": {"train": {"lr": 1}}}, 'set={"train.lr": ...}'),
         ({"set": {"lr": 1}}, 'set={"OWNER.lr": ...}'),
         ({"set": {"train.lrr": 1}}, "Did you mean 'lr'"),
-        ({"epochs": 0}, "epochs must be a whole number of 1 or more, and was given 0"),
+        ({"epochs": 0}, "epochs must be a whole number of 1 or more, and is 0"),
         ({"folds": True}, "folds must be a whole number of 2 or more"),
         ({"seed": None}, "seed must be a whole number of 0 or more"),
-        ({"epochs": 2, "set": {"train.epochs": 3}}, "are the same parameter: give one of them"),
-        ({"data": 3}, "data takes text or a path, or several of them, and was given 3"),
+        ({"epochs": 2, "set": {"train.epochs": 3}}, "can't be given together: they are the same"),
+        ({"data": 3}, "data must be one or several texts or paths, and 3 is neither"),
         ({"split": "speakers"}, "Did you mean 'speaker'"),
         ({"verify": "never"}, "There is no choice for verify 'never'"),
     ],
@@ -198,7 +198,7 @@ def test_load_and_resume_return_the_result_of_a_finished_run(result):
 
 
 def test_load_refuses_folders_without_a_finished_run(result, tmp_path):
-    with pytest.raises(fusion.UserError, match="is no run directory"):
+    with pytest.raises(fusion.UserError, match="is not a run directory"):
         fusion.load(tmp_path)
     import shutil
 

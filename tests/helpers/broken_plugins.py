@@ -101,28 +101,28 @@ BROKEN = {
     ),
     "nothing": (
         a_sum(body="[Sum]"),
-        "its hook fusion_strategies returned None, and has to return a list of Strategy classes.",
+        "its hook fusion_strategies returned None, and must return a list of Strategy classes.",
         "Is a `return` missing?",
     ),
     "no_list": (
         a_sum(body="return Sum"),
-        "its hook fusion_strategies returned the class Sum, and has to return a list of Strategy "
+        "its hook fusion_strategies returned the class Sum, and must return a list of Strategy "
         "classes.",
         "Write return [Sum].",
     ),
     "object": (
         a_sum(body="return [Sum({}, 2)]"),
-        "its hook fusion_strategies returned a Sum, which is no Strategy class.",
+        "its hook fusion_strategies returned a Sum, which is not a Strategy class.",
         "Return the class Sum, not an object of it.",
     ),
     "wrong_kind": (
         a_sum(hook="fusion_balancers"),
-        "its hook fusion_balancers returned the class Sum, which is no Balancer class.",
+        "its hook fusion_balancers returned the class Sum, which is not a Balancer class.",
         "A strategy is registered by fusion_strategies.",
     ),
     "no_kind": (
         a_sum(body="return [int]"),
-        "its hook fusion_strategies returned the class int, which is no Strategy class.",
+        "its hook fusion_strategies returned the class int, which is not a Strategy class.",
         "Write class int(Strategy).",
     ),
     "no_name": (
@@ -188,7 +188,7 @@ def fusion_branches():
     ),
     "odd_version": (
         a_sum(top="api_version = 'two'\n"),
-        "its api_version is 'two', which is no version of the plugin contract.",
+        "its api_version is 'two', which is not a version of the plugin contract.",
         "Write api_version = 1.",
     ),
 }

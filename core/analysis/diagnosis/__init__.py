@@ -121,10 +121,10 @@ def judge(evidence: Evidence, thresholds: Thresholds) -> Diagnosis:
 
 
 def _follows(finding: Finding, findings: Sequence[Finding]) -> bool:
-    """Return True if a finding may be the effect of another finding.
+    """Return True if the fault of `finding` may be an effect of a fault in `findings`.
 
     A fault of a modality itself explains the effects seen in that modality and in the fused model
-    as a whole. A fusion head that is far too large explains what the branches did not learn.
+    as a whole. A far too large fusion head explains branches that did not learn.
     """
     causes = {f.modality for f in findings if f.fault in _CAUSES and f.severity != "mild"}
     if finding.fault in _EFFECTS and causes and finding.modality in {None, *causes}:
@@ -133,7 +133,7 @@ def _follows(finding: Finding, findings: Sequence[Finding]) -> bool:
     still = {f.modality for f in findings if f.fault in _STILL and f.severity != "mild"}
     if finding.fault == "scale_mismatch" and finding.numbers["learned"]:
         return bool(still - {finding.modality})
-    # Far too large embeddings saturate a branch. A branch that died by itself has small ones.
+    # Far too large embeddings saturate a branch. A branch that died otherwise has small ones.
     large = {f.modality for f in findings if f.fault == "scale_mismatch" and f.severity != "mild"}
     if finding.fault == "dead_branch" and finding.modality in large:
         return True

@@ -16,8 +16,8 @@ from .thresholds import Thresholds
 from .views import cross_validated, linear_predictions, retrieval_ranks, standardised
 
 _SHOWN = 5  # clips
-_MOST = 2000  # most clips that the pairing rule uses
-_FEWEST = 100  # fewest clips that allow a judgement of pairs or confident predictions
+_MOST = 2000  # maximum number of clips that the pairing rule uses
+_FEWEST = 100  # minimum number of clips for the rules on pairs and on confident predictions
 _CONFIDENT = 0.2  # share of the clips that count as the most confident
 # Labels are judged by a modality only if its UAR is this far on the way from chance to 1.
 _COMPETENT = 0.4
@@ -39,7 +39,7 @@ def not_finite(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def leaked_speakers(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Report speakers that are in training and in validation or test of the same fold."""
+    """Report training speakers of a fold that also occur in its validation or test part."""
     clips = e.data.clips
     leaked: set[str] = set()
     tested: set[str] = set()
@@ -97,7 +97,7 @@ def duplicates(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _apart(group: list[int], fold: Fold) -> bool:
-    """Return True if a group of copies is both in training and in validation or test of a fold."""
+    """Return True if copies of a clip are in the training part and another part of one fold."""
     trained = np.isin(group, fold.split.train)
     judged = np.isin(group, fold.split.val) | np.isin(group, fold.split.test)
     return bool(trained.any() and judged.any())
@@ -138,11 +138,11 @@ def mispaired(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 def _random_share(
     a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
 ) -> tuple[float, npt.NDArray[np.float64]]:
-    """Return the estimated share of randomly paired clips, and the retrieval rank of each, (n,).
+    """Return the estimated share of randomly paired clips, and every clip's retrieval rank, (n,).
 
     Half of the randomly paired clips have a rank above 0.5, and almost none of the others. The
-    estimate is therefore twice the share of ranks above 0.5 (a rank of 0.5 counts half). Both
-    directions are tried; the smaller share and the smaller ranks count.
+    estimate is therefore twice the share of ranks above 0.5 (a rank of 0.5 counts half). Ranks are
+    computed in both directions: the smaller share is returned, and for each clip the smaller rank.
     """
     both = [retrieval_ranks(x, y, np.random.default_rng(0)) for x, y in ((a, b), (b, a))]
     shares = [float(2 * (ranks > 0.5).mean() + (ranks == 0.5).mean()) for ranks in both]
@@ -198,7 +198,7 @@ class _Linear(NamedTuple):
 
 
 def _linear(e: Evidence, m: str, view: npt.NDArray[np.float64]) -> _Linear:
-    """Fit linear classifiers on a view of modality `m`, and compare them with its own training."""
+    """Fit linear classifiers on a view of `m`, and compare their UAR with that of the branch."""
     won = lost = 0
     val: list[float] = []
     train: list[float] = []
@@ -216,7 +216,7 @@ def _linear(e: Evidence, m: str, view: npt.NDArray[np.float64]) -> _Linear:
 
 
 def _p_value(hits: int, of: int, share: float) -> float:
-    """Return the p-value of an exact binomial test that hits exceed `share`; 1 if `of` is 0."""
+    """Return the p-value of an exact binomial test for more hits than `share`; 1 if `of` is 0."""
     from scipy.stats import binomtest  # lazy: the import takes half a second
 
     return float(binomtest(hits, of, share, alternative="greater").pvalue) if of else 1.0

@@ -35,7 +35,7 @@ from .views import Floats, pooled
 
 Record = Mapping[str, Any]
 _LATE = 0.2  # the last fifth of the epochs counts as "late"
-_MOST = 2000  # most training clips used to fit a fresh head
+_MOST = 2000  # maximum number of training clips to fit a fresh head
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,18 @@ class Curve:
     summary: Record
 
     def late(self, key: str) -> float:
-        """Return the mean of a figure over the last fifth of the epochs, NaN if never recorded."""
+        """Return a figure's mean over the last fifth of the epochs; NaN if no epoch recorded it."""
         values = self.values(key)
         count = max(1, round(_LATE * len(self.records)))
         return float(np.mean(values[-count:])) if values else float("nan")
 
     def values(self, key: str) -> list[float]:
-        """Return a figure of every epoch that recorded it."""
+        """Return the values of a figure in the epochs that recorded the figure."""
         return [float(r[key]) for r in self.records if isinstance(r.get(key), int | float)]
 
     @cached_property
     def layers(self) -> dict[str, dict[str, float]]:
-        """Owner -> layer -> largest relative change per step over all recorded epochs."""
+        """Largest relative change per step over all recorded epochs, by owner and layer."""
         by_owner: dict[str, dict[str, float]] = {}
         for record in self.records:
             for owner, layers in record.get("layers", {}).items():
@@ -75,7 +75,7 @@ class Fold:
     split: Split
     fused: Curve
     single: Mapping[str, Curve]
-    predictions: Mapping[str, Predictions]  # by model
+    predictions: Mapping[str, Predictions]  # predictions by model
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Evidence:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Modality -> number of weights of its branch; the key ``""`` holds the head."""
+        """Number of weights of each branch, by modality; the key ``""`` holds the head."""
         return {owner: sum(layers.values()) for owner, layers in self.layer_sizes.items()}
 
     def mean(self, of: Sequence[float]) -> float:
@@ -202,7 +202,7 @@ class Evidence:
 
     @property
     def lost(self) -> float:
-        """UAR points that the fused scores lose to the best single modality or probe.
+        """UAR of the best single modality or probe minus that of the fused scores, in points.
 
         All are measured on validation, late in training. A modality that some clips lack counts
         with its kept model on all clips instead.
@@ -230,14 +230,14 @@ class Evidence:
 
     @cached_property
     def best_single(self) -> tuple[str, float]:
-        """Modality with the highest validation UAR on all clips, and that UAR; means over folds."""
+        """Modality with the highest validation UAR on all clips, and its UAR; means over folds."""
         uars = {m: self.val_uar(m, everywhere=True) for m in self.modalities}
         best = max(uars, key=uars.__getitem__)
         return best, uars[best]
 
     @cached_property
     def behind(self) -> float:
-        """Points of UAR that the fused model is below the best single modality on validation."""
+        """Validation UAR of the best single modality minus that of the fused model, in points."""
         return 100 * (self.best_single[1] - self.val_uar(FUSED))
 
     def speakers(self, clips: Indices) -> npt.NDArray[Any]:
@@ -288,7 +288,7 @@ class Evidence:
 
     @cached_property
     def trust(self) -> dict[str, float]:
-        """Modality -> its effective share in the fused scores on validation, mean over folds.
+        """Effective share of each modality in the fused scores on validation, mean over folds.
 
         The shares are the weights of the strategy if it reports any. Otherwise they are measured
         on the predictions of the fused model and of its probes.
@@ -335,7 +335,7 @@ class Evidence:
 
     @cached_property
     def views(self) -> dict[str, Floats]:
-        """Modality -> pooled view (n, P) of all clips; only modalities with readable features."""
+        """Pooled view (n, P) of all clips by modality, for modalities with readable features."""
         return {
             branch.modality.name: pooled(
                 branch.modality, self.arrays[branch.modality.name], len(self.data.clips)
@@ -419,7 +419,7 @@ def _curve(run: Run, training: Training) -> Curve:
 
 
 def _arrays(run: Run) -> tuple[dict[str, Arrays], str]:
-    """Return modality -> features, or an empty dict and the reason if the cache can't provide them.
+    """Return features by modality; or an empty dict and the reason if the cache lacks some.
 
     Features of a speaker-adapted run are adapted with all speakers as the population, because
     these arrays serve all folds at once.

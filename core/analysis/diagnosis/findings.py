@@ -44,17 +44,17 @@ class Finding:
         A key of :data:`TITLES`.
     severity : {"severe", "moderate", "mild"}
         A severe fault alone can explain a fused model below the best single modality. A mild
-        fault is worth knowing.
+        fault is reported for information.
     says : str
         The finding in one to three sentences, with the numbers.
     rule : str
-        The rule that the numbers meet, with its threshold.
+        The rule with its threshold, which the numbers meet.
     modality : str or None
         The modality that has the fault; None for a fault of the fused model or the data.
     numbers : dict
         Figures that the rule compared, by name.
     items : tuple of str
-        Names of the first few clips, speakers or layers that the finding refers to.
+        Names of the first few clips, speakers or layers to which the finding refers.
     remedy : str
         Advice in one or two sentences; empty if there is none.
     command : str or None
@@ -103,7 +103,7 @@ class Diagnosis:
     thresholds : dict
         Threshold name -> value that the rules compared with.
     caveats : tuple of str
-        Sentences on what could not be judged and why.
+        Sentences to read with the findings: on the task, missing modalities and skipped rules.
     """
 
     findings: tuple[Finding, ...]
@@ -134,7 +134,7 @@ class Diagnosis:
         Parameters
         ----------
         data : mapping
-            As :meth:`to_json` returns it.
+            Result of :meth:`to_json`.
         file : Path
             File that `data` was read from, for error messages.
 

@@ -28,7 +28,7 @@ _PARTS = {
 
 
 def held_back(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Report branches that predict held-out speakers worse inside the fusion than alone."""
+    """Report branches that predict held-out speakers worse in the fused model than alone."""
     if not e.has_probes:
         return
     for m in e.modalities:
@@ -57,7 +57,7 @@ def held_back(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _probe_against_alone(e: Evidence, m: str) -> tuple[float, float, float, int]:
-    """Return UAR points of probe and single modality, p-value of the difference, speaker count."""
+    """Return both UARs in points (probe, alone), their p-value, and the number of speakers."""
     probes: list[npt.NDArray[Any]] = []
     singles: list[npt.NDArray[Any]] = []
     clips: list[npt.NDArray[Any]] = []
@@ -91,9 +91,9 @@ def _sign_p(hits: int, of: int) -> float:
 
 
 def misplaced_trust(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Report a modality with a far larger share in the fused scores than its competence.
+    """Report a modality whose share in the fused scores is far larger than its competence.
 
-    The competence is its share in a pool of the probes that is fitted to held-out speakers.
+    The competence is the modality's share in a pool of the probes, fitted to held-out speakers.
     """
     if not e.has_probes or len(e.modalities) < 2:
         return
@@ -152,11 +152,11 @@ def memorised_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def unexplained(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Report a fused model below the best single modality that no other rule explains.
+    """Report a fused model below the best single modality that no other finding explains.
 
-    The isolating experiment finds the part that loses most. From the pool of the single-modality
-    models to the fused model, one part is exchanged at a time, so the differences add up to the
-    whole loss.
+    The isolating experiment finds the part of the model that loses most UAR. The experiment starts
+    from the pool of the single-modality models and replaces one part at a time by that of the
+    fused model. The differences therefore add up to the whole loss.
     """
     if not e.behind >= t.behind_points:
         return

@@ -1,4 +1,4 @@
-"""Remedies for the findings of a diagnosis, in the order in which to try them."""
+"""Remedies for the findings of a diagnosis, sorted in the order of the attempts."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def patient_of(
 
 
 def prescriptions(patient: Patient, registry: Registry) -> Mapping[str, Prescription]:
-    """Return remedy name -> the changes it prescribes, in the order in which to try them.
+    """Return the changes that each remedy prescribes, by name, in the order in which to try them.
 
-    Remedies for the detected faults come first, sorted by the importance of the finding. The rest
-    of the ladder follows in its own order. Remedies that have nothing to offer are left out.
+    Remedies for the detected faults come first, sorted by the importance of the finding. The
+    other remedies follow, sorted by `Remedy.order`. Remedies that change nothing are left out.
     """
     remedies: list[type[Remedy]] = sorted(
         (registry.remedy(entry.name) for entry in registry.entries("remedy")),

@@ -1,4 +1,4 @@
-"""Figures that a diagnosis reports for every modality, whether or not a rule fires."""
+"""Figures that a diagnosis reports for every modality, with or without a finding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FUSED = ("gradient", "update", "entropy", "train_uar", "val_uar", "agreement")
 
 
 def signs_of(e: Evidence) -> dict[str, dict[str, float]]:
-    """Return modality -> figure -> mean over folds, late in the training.
+    """Return figures from late in the training, mean over folds, by modality and name.
 
     The key ``""`` holds the fused model. ``entropy_gap`` is ln C minus the entropy in nats: 0 for
     uniform predictions. ``alone_val`` and ``alone_train`` are UARs of the modality trained alone.

@@ -35,9 +35,9 @@ def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _is_dead(e: Evidence, t: Thresholds, m: str) -> bool:
-    """Return True if a branch is dead in the joint training and not alive when trained alone.
+    """Return True if a branch is dead in the joint training, unless it is alive when trained alone.
 
-    A branch that is alive alone is suppressed by the fusion, which is another fault.
+    The fusion suppresses a branch that is alive when trained alone, which is another fault.
     """
     limit = max(1.0, t.dead_rank * e.spec.dim)
     rank, alone = e.late(f"rank.{m}"), e.late_single(m, f"rank.{m}")
@@ -106,7 +106,7 @@ def swamping_bias(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _offset(e: Evidence, m: str) -> float:
-    """Return the ratio of the embeddings' mean to their spread, at the epoch with the smallest.
+    """Return the smallest ratio, over epochs, of the embeddings' mean to their spread.
 
     A bias is present at every epoch. Embeddings whose mean grew later have a small ratio at first.
     """
@@ -172,14 +172,14 @@ def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _outlier(sizes: Mapping[str, float]) -> str:
-    """Return the modality farthest from the median on a log scale; of two, the larger one."""
+    """Return the modality farthest from the median on a log scale; the larger of two modalities."""
     logs = {m: math.log(s) for m, s in sizes.items()}
     middle = float(np.median(list(logs.values())))
     return max(sizes, key=lambda m: (round(abs(logs[m] - middle), 9), logs[m]))
 
 
 def cold_start(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Report that in the joint training no branch learns as much as it learns alone."""
+    """Report that every branch learns far less in the joint training than when trained alone."""
     learned = _learned(e)
     if not learned or max(learned.values()) >= t.learned_share:
         return
@@ -198,7 +198,7 @@ def cold_start(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Report that one branch gets the gradient or learns, while another hardly learns."""
+    """Report that one branch hardly learns while another learns or gets most of the gradient."""
     learned = _learned(e)
     norms = {m: e.mean([_median(f.fused.values(f"gradient.{m}")) for f in e.folds])
              for m in e.modalities}  # fmt: skip
@@ -239,7 +239,7 @@ def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _learned(e: Evidence) -> dict[str, float]:
-    """Return modality -> training UAR above chance in the joint training over that alone.
+    """Return training UAR above chance in the joint training as a share of that alone, by modality.
 
     A modality that hardly learns alone (training UAR at most 0.1 above chance) is left out.
     """
@@ -323,7 +323,7 @@ def _by_size(points: float, *, severe: float, moderate: float) -> Severity:
 
 
 def measured(e: Evidence) -> dict[str, dict[str, float]]:
-    """Return modality -> figure -> mean over folds; the key ``""`` holds the fused model."""
+    """Return figures by modality and name, means over folds; ``""`` is the fused model."""
     figures = signs_of(e)
     for m, share in _learned(e).items():
         figures[m]["learned"] = share

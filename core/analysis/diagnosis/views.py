@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 
 _BINS = {"channel": None, "statistic": None, "frequency": 32, "coefficient": 32}  # None keeps all
 _OTHER_BINS = 8
-_LARGEST = 4096  # most values of a view
+_LARGEST = 4096  # maximum number of values of a view
 _CHUNK = 64
 _FOLDS = 5
 _RIDGES = 10.0 ** np.arange(-1, 6)
@@ -56,7 +56,7 @@ def _binned(x: Floats, axes: tuple[str, ...]) -> Floats:
 
 
 def standardised(x: Floats, train: Indices) -> Floats:
-    """Standardise by mean and deviation of the training clips; constant columns become 0."""
+    """Standardise by mean and deviation over the training clips; constant columns become 0."""
     mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
     varies = deviation > 1e-9 * np.maximum(1e-30, np.abs(mean))
     z: Floats = (x - mean) / np.where(varies, deviation, np.inf)

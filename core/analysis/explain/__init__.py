@@ -6,7 +6,7 @@ Three measures answer three questions, because no single figure answers all of t
   averaged over every order in which the modalities can be added (Shapley 1953).
 * How much worse is the model without a modality or channel? Its values are replaced by their
   training mean, and by those of other clips (Breiman 2001, *Random forests*, sec. 10); the model
-  is not retrained. The model may never have seen a mean; another clip's values are real but may
+  is not retrained. A mean may be unlike all training inputs; another clip's values are real but may
   not fit the rest of the input. If the two drops disagree, trust neither alone.
 * Which inputs do the predictions depend on? Integrated gradients (Sundararajan 2017).
 
@@ -64,7 +64,7 @@ def explain(
     if part not in ("val", "test"):
         raise UnknownNameError("part to explain", part, ("val", "test"))
     if permutations < 1:
-        raise ParameterError(f"permutations must be at least 1, and is {permutations}.")
+        raise ParameterError(f"permutations must be 1 or more, and is {permutations}.")
     check_finished(run)
     spec = _spec(run, model)
     groups = tuple(groups_of_run(run, spec, axes))
@@ -91,8 +91,8 @@ def check_finished(run: Run) -> None:
     """
     if run.record.handed_out is None:
         raise RunError(
-            f"The run {run.path} is not finished, so it has no chosen model to explain yet.",
-            hint=f"Finish it: fusion run --resume {run.path}",
+            f"The run {run.path} is not finished: it has no chosen model yet.",
+            hint=f"Resume the run: fusion run --resume {run.path}",
         )
 
 
@@ -140,7 +140,7 @@ class _ExplainFold:
 
 
 def permuted(clips: int, permutations: int, fold: int) -> npt.NDArray[np.int64]:
-    """Return the clip whose values replace each clip's in each permutation, (R, n) int64."""
+    """Return, for each permutation and clip, the clip whose values replace it, (R, n) int64."""
     rng = np.random.default_rng([SEED, fold])
     return np.array([rng.permutation(clips) for _ in range(permutations)], dtype=np.int64)
 

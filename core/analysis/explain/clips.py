@@ -65,7 +65,7 @@ class ClipExplanation:
         The label's log-probability minus its value with all inputs at their training mean, and
         the sum of the gradients minus this difference.
     error : str or None
-        Why the recording could not be read or explained; None on success.
+        Reason why the recording could not be read or explained; None on success.
     """
 
     path: Path
@@ -116,7 +116,7 @@ class ClipExplainer(Predictor):
     RunError
         If the run is not finished, or an installed extractor differs from the run's.
     UnknownNameError
-        For a modality or axis that the model doesn't have.
+        If the model does not have a named modality or axis.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class ClipExplainer(Predictor):
         return self.task + absence_notes(self._model.knows_absence, "The chosen model")
 
     def explain(self, paths: Iterable[Path]) -> Iterator[ClipExplanation]:
-        """Explain recordings in the given order; `error` is set if one can't be explained."""
+        """Explain recordings in the given order; set `error` if a recording can't be explained."""
         for path in paths:
             arrays, reason = self.extracted(path)
             if reason is None and (lacking := [m for m in self.modalities if m not in arrays]):

@@ -46,7 +46,7 @@ class Evidence:
         (G, n): integrated gradients of the log-probability of the most probable class, in nats,
         summed over the group; of `absolute`, the absolute values are summed.
     difference, gap : array
-        (n,): that log-probability minus its value with all inputs at their training mean, and
+        (n,): the explained log-probability minus its value with all inputs at their mean, and
         the sum of the gradients minus this difference.
     knows_absence : bool
         True if the strategy handles absent modalities.

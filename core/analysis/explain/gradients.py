@@ -109,5 +109,5 @@ def _integral(
 
 
 def _of(scores: Tensor, targets: Tensor) -> Tensor:
-    """Return the score of each row's target class, (B, C), (B,) -> (B,)."""
+    """Return the score of each row's target class, (B,), from scores (B, C) and targets (B,)."""
     return scores.gather(1, targets[:, None])[:, 0]

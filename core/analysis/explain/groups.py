@@ -2,8 +2,8 @@
 
 A part is an entry of one axis of a modality, by default the channel axis. On an axis of many
 entries, entries whose names begin with the same words form one part; without usable names,
-neighbouring entries do. If the names have several words, entries that share a word are also pooled
-into a group: "Euclidean H0" belongs to "Euclidean" and to "H0".
+neighbouring entries form one part. If the names have several words, entries that share a word are
+also pooled into a group: "Euclidean H0" belongs to "Euclidean" and to "H0".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...contracts import Modality
 from ...contracts.errors import PluginError, UnknownNameError
 
 DEFAULT_AXIS = "channel"
-MAX_PARTS = 8  # most parts of one axis; on a longer axis several entries share a part
+MAX_PARTS = 8  # maximum number of parts per axis; on a longer axis, several entries share a part
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Group:
         return x.index_copy(self.axis + 1, index, other.index_select(self.axis + 1, index))
 
     def total(self, x: Tensor) -> Tensor:
-        """Return the sum of this group's values in each clip, (B, *shape) -> (B,)."""
+        """Return the sum, (B,), of this group's values in each clip of `x`, (B, *shape)."""
         if self.axis is not None:
             x = x.index_select(self.axis + 1, self._index(x))
         return x.flatten(1).sum(dim=1)
@@ -99,7 +99,7 @@ def groups_of(
     Raises
     ------
     UnknownNameError
-        For a modality or axis that does not exist.
+        If a modality or axis does not exist.
     PluginError
         If an extractor has a different number of channel names than of channels.
     """
@@ -127,7 +127,7 @@ def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
     size, meaning = modality.shape[axis], modality.axes[axis]
     if names and len(names) != size:
         raise PluginError(
-            f"Extractor {modality.name!r} names {len(names)} channels and has {size}.",
+            f"Extractor {modality.name!r} names {len(names)} channels, but its arrays have {size}.",
             hint="Set self.channels in __init__ to one name for each entry of its channel axis.",
         )
     words = [name.split() for name in names]
@@ -152,11 +152,11 @@ def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
 
 
 def _beginnings(words: Sequence[Sequence[str]]) -> dict[str, list[int]]:
-    """Divide a long axis by the first words of its entries' names: beginning -> entries.
+    """Group the entries of a long axis by the first words of their names; keys are these words.
 
-    Beginnings have as many words as possible with at most `MAX_PARTS` parts. The result is empty
-    if every entry can be a part by itself, if names differ in their number of words, if all names
-    begin alike, or if there are more than `MAX_PARTS` different first words.
+    Keys have as many words as possible with at most `MAX_PARTS` parts. The result is empty in four
+    cases: every entry can be a separate part, names differ in their number of words, all names
+    have the same first words, or there are more than `MAX_PARTS` different first words.
     """
     if len(words) <= MAX_PARTS or len({len(w) for w in words}) > 1:
         return {}

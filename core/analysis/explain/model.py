@@ -12,7 +12,7 @@ from ...runs.bundle import Part, log_probabilities
 from ...toolkit.modules import evaluating
 
 Inputs = dict[tuple[int, str], Tensor]
-"""(Member number, modality) -> (B, *shape); each member standardises by its training clips."""
+"""Inputs, (B, *shape), by member number and modality; each member has its own statistics."""
 
 
 class Explained:
@@ -40,7 +40,7 @@ class Explained:
         return all(part.model.strategy.accepts_missing for part in self.parts)
 
     def standardised(self, raw: Mapping[str, Tensor]) -> Inputs:
-        """Standardise extracted features, modality -> (B, *shape), for the branches of all members.
+        """Standardise extracted features, (B, *shape) by modality, for the branches of all members.
 
         A value of 0 in the result is the mean of the member's training clips.
         """

@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Mean and sample standard deviation over permutations; the deviation of one is NaN."""
+    """Mean and sample standard deviation over permutations; the deviation is NaN for only one."""
 
     mean: float
     deviation: float
@@ -42,9 +42,9 @@ class Contribution:
         UAR on the unchanged clips minus UAR with the group at its training mean; the interval
         resamples speakers. A positive drop means that the model is better with the group.
     log_probability_drop : float
-        Drop of the mean log-probability of the true class, in nats, with the same replacement.
+        Drop of the mean log-probability of the true class, in nats, with the group at its mean.
     permuted_uar_drop, permuted_log_probability_drop : Spread
-        Both drops with the group's values permuted over the clips of a fold (Breiman 2001).
+        The two drops if the group's values are permuted over the clips of a fold (Breiman 2001).
     signed : float
         Integrated gradients of the predicted class's log-probability, in nats, summed over the
         group and averaged over clips.
@@ -88,7 +88,7 @@ class Shares:
 
 @dataclass(frozen=True, slots=True)
 class ClipRow:
-    """Figures of one clip: Shapley values of two probabilities, and group title -> gradients."""
+    """Figures of one clip: Shapley values of two probabilities, and gradients by group title."""
 
     name: str
     corpus: str
@@ -182,7 +182,7 @@ def summarise(
     modalities : sequence of str
         Modalities of the explained model.
     named : dict
-        ``run``, ``model``, ``part`` and ``notes`` of the :class:`Explanation`.
+        Fields ``run``, ``model``, ``part`` and ``notes`` of the :class:`Explanation`.
     """
     indices = np.concatenate([e.indices for e in evidence])
     targets = data.targets[indices]
@@ -238,7 +238,7 @@ def probability_shapley(
     classes: npt.NDArray[np.integer],
     modalities: Sequence[str],
 ) -> dict[str, Floats]:
-    """Return modality -> Shapley value (n,) for the probability of one given class per clip."""
+    """Return Shapley values (n,), by modality, for the probability of one class per clip."""
 
     def worth(members: Collection[str]) -> Floats:
         rows: Floats = subsets[frozenset(members)][np.arange(len(classes)), classes]
@@ -312,7 +312,7 @@ def _likelihood(log_probs: Floats, targets: npt.NDArray[np.int64]) -> float:
 
 
 def _spread(values: Sequence[float]) -> Spread:
-    """Return mean and sample deviation of one value per permutation."""
+    """Return mean and sample standard deviation of the values of all permutations."""
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
     return Spread(float(np.mean(values)), deviation)
 

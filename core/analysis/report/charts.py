@@ -327,7 +327,7 @@ def curves(
     label: str,
     lines: Sequence[tuple[Mark, Floats]] = (),
 ) -> Markup:
-    """Draw values over their index, (n,) each.
+    """Draw curves of values, (n,) each, over the index of the value.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ def inputs(run: ReadRun) -> list[list[str]]:
 
 
 def channels(run: ReadRun, extractors: Mapping[str, Extractor]) -> dict[str, list[list[str]]]:
-    """Return modality -> rows of :func:`inputs` for each channel, if it has several channels."""
+    """Return rows of :func:`inputs` per channel, by modality, for modalities with several."""
     rows: dict[str, list[list[str]]] = {}
     for modality, stages in _inputs(run).items():
         names = extractors[modality].channels if modality in extractors else ()
@@ -82,12 +82,12 @@ def channels(run: ReadRun, extractors: Mapping[str, Extractor]) -> dict[str, lis
 
 
 def _inputs(run: ReadRun) -> Record:
-    """Return modality -> stage -> input statistics of the first fold."""
+    """Return the input statistics of the first fold, by modality and stage."""
     return run.summaries.get(Training(0, FUSED), {}).get("inputs") or {}
 
 
 def _stages(run: ReadRun) -> dict[str, str]:
-    """Return stage in training.json -> name on the page."""
+    """Return the names on the page of the stages in training.json, by stage."""
     return {"raw": task_name(run.config.adapt) or "as stored", "seen": "standardised"}
 
 

@@ -21,7 +21,7 @@ from ...runs.trainings import FUSED
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDTH, HEIGHT = 330.0, 216.0  # of a small figure, in pixels; a narrow page shrinks it
+WIDTH, HEIGHT = 330.0, 216.0  # pixels of a small figure; a narrow page shrinks it
 SERIES = 7  # number of series colours in the style sheet
 
 # Placeholder colours as matplotlib writes them, and the CSS colours that replace them.

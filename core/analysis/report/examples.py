@@ -20,14 +20,14 @@ from .page import Figure, Image
 from .run_data import ReadRun
 
 _CLIPS = 3  # shown clips
-_MOST_PANELS = 12  # most pictures of one clip and modality
-_MOST_PIXELS = 256  # most pixels along either side of an image
+_MOST_PANELS = 12  # maximum number of pictures per clip and modality
+_MOST_PIXELS = 256  # maximum number of pixels along either side of an image
 
 Array = npt.NDArray[np.generic]
 
 
 class Example(NamedTuple):
-    """Pictures of one clip in one modality, their legend, and the total number of pictures."""
+    """Pictures of one clip's feature in one modality, their legend, and their total number."""
 
     clip: Clip
     figures: list[Figure]
@@ -36,7 +36,7 @@ class Example(NamedTuple):
 
 
 class View(NamedTuple):
-    """One modality: a row of clips with one picture each, or examples with several pictures."""
+    """Section of one modality: clips with one picture each in a row, or with several pictures."""
 
     modality: str
     row: Sequence[Figure] = ()
@@ -106,7 +106,7 @@ def _arrays(run: ReadRun, modality: str, chosen: Sequence[int]) -> Array:
 
 
 def _panels(extractor: Extractor, array: Array, clip: Clip) -> tuple[list[Panel], str]:
-    """Return the pictures of a clip, and the error if the extractor can't draw its own."""
+    """Return the pictures of a clip, and the error if the extractor failed to draw them."""
     recording = clip.recording if clip.recording.path.exists() else None
     try:
         return extractor.panels(array, recording), ""
@@ -139,7 +139,7 @@ def example(clip: Clip, panels: Sequence[Panel], modality: str) -> Example:
 
 
 def _marks(panels: Sequence[Panel]) -> dict[str, Mark]:
-    """Return series name -> mark, with one colour in all panels; the empty name comes last."""
+    """Return the mark of each series, the same in all panels; the empty name comes last."""
     names = dict.fromkeys(n for p in panels if p.kind != "image" for n in (*p.data, *p.marks))
     ordered = sorted(names, key=lambda name: name == "")
     return {name: Mark(series_colour(i), marker="o") for i, name in enumerate(ordered)}

@@ -19,7 +19,7 @@ Marks = list[tuple[str, Mark]]
 
 
 def scores(run: ReadRun) -> list[Figure]:
-    """Draw UAR over the epochs, for the fused model and each modality alone and inside it."""
+    """Draw UAR over the epochs: of the fused model, its probes, and each modality trained alone."""
     return _panels(run, "uar", y="UAR (%)", scale=100, level=(1 / len(run.classes), "chance"))
 
 
@@ -40,7 +40,7 @@ def marks(run: ReadRun) -> Marks:
 
 
 def has_start(run: ReadRun) -> bool:
-    """Return True if the fused model has an epoch 0, its start from the single modalities."""
+    """Return True if the fused model has an epoch 0: its scores at the start from the baselines."""
     return any("start" in run.summaries.get(Training(f, FUSED), {}) for f in range(run.folds))
 
 
@@ -52,7 +52,7 @@ def _panels(
     scale: float = 1.0,
     level: tuple[float, str] | None = None,
 ) -> list[Figure]:
-    """Draw one panel for the fused model, and one per modality: alone, and as a probe inside it."""
+    """Draw a panel for the fused model, and one per modality: trained alone, and its probe."""
     groups = {FUSED: _train_and_val(run, score, FUSED)}
     for m in run.modalities:
         within = _train_and_val(run, score, FUSED, f".{m}")
@@ -121,7 +121,7 @@ def _common_limits(
 
 @dataclass(frozen=True)
 class _Recorded:
-    """Figure in the epoch records of the fused model, of the model itself or its modalities."""
+    """Figure in the epoch records of the fused model, for the whole model or by modality."""
 
     metric: str
     title: str
@@ -166,7 +166,7 @@ def inside(run: ReadRun) -> list[Figure]:
 
 
 def balancers(run: ReadRun) -> list[Figure]:
-    """Draw the figures that balancers recorded, that is, all with other names."""
+    """Draw the figures that balancers recorded: all whose names the training loop does not use."""
     standard = {record.metric for record in _RECORDED} | _NO_FIGURE
     keys = [key for fold in run.records(FUSED) for record in fold for key in record]
     metrics = dict.fromkeys(_without_modality(key, run.modalities) for key in keys)
@@ -183,7 +183,7 @@ def inside_marks(run: ReadRun) -> Marks:
 
 
 def _recorded(run: ReadRun, wanted: Iterable[_Recorded]) -> list[Figure]:
-    """Draw a panel for each of the wanted figures that was recorded."""
+    """Draw a panel for each requested figure that was recorded."""
     names = {"": FUSED, **{f".{m}": m for m in run.modalities}}
     figures = []
     for figure in wanted:
@@ -220,7 +220,7 @@ LAYER_MARKS: Marks = [("first epoch", _FIRST), ("last epoch", _LAST)]
 
 
 def layers(run: ReadRun) -> list[Figure]:
-    """Draw gradient and step of each layer in the first fold, in the first and the last epoch."""
+    """Draw the gradient and update of each layer in the first and last epoch of the first fold."""
     records = run.records(FUSED)
     recorded = [r["layers"] for r in (records[0] if records else []) if r.get("layers")]
     if not recorded:

@@ -79,7 +79,7 @@ def contents(main: str) -> list[tuple[str, Markup]]:
 
 
 def by_severity(findings: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the findings of a diagnosis.json, sorted by severity, the severe ones first."""
+    """Return the findings of a diagnosis.json, sorted by severity, severe findings first."""
     rank = {"severe": 0, "moderate": 1, "mild": 2}
     return sorted(findings, key=lambda finding: rank.get(str(finding.get("severity")), 3))
 
@@ -101,8 +101,8 @@ def write_page(path: Path, html: str) -> Path:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise StorageError(
-            f"The report {path} could not be written: {error.strerror or error}.",
-            hint="Name another file with --out, in a folder with write permission.",
+            f"The report {path} can't be written: {error.strerror or error}.",
+            hint="Name another file, in a folder that you may write to: --out FILE",
         ) from error
     return path
 

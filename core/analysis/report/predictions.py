@@ -21,7 +21,7 @@ from .page import Figure, percent
 from .run_data import ModelPredictions, ReadRun
 
 _ALL_PATTERNS = 3  # with at most so many modalities, every combination is a row
-BINS = 15  # of the calibration error
+BINS = 15  # bins of the calibration error
 ENDS = 30  # speakers shown at either end if there are more than twice as many
 
 
@@ -31,8 +31,8 @@ class Pattern(NamedTuple):
     Attributes
     ----------
     name : str
-        The correct modalities, such as ``"only mel"`` or ``"none"``; of many modalities, how many
-        are correct.
+        The correct modalities, such as ``"only mel"`` or ``"none"``. With more than three
+        modalities, the number of correct ones.
     clips : int
         Number of clips.
     correct : dict
@@ -47,7 +47,7 @@ class Pattern(NamedTuple):
 def correct_patterns(
     predicted: ModelPredictions, modalities: Sequence[str], models: Sequence[str]
 ) -> list[Pattern]:
-    """Count clips by the modalities that, trained alone, classify them correctly.
+    """Count clips by the set of modalities whose own models classify them correctly.
 
     With up to three modalities every combination is a row, from all to none. With more
     modalities, the rows are the number of correct modalities.
@@ -111,7 +111,7 @@ def uar_by_speaker(per_clip: SavedPredictions, model: str) -> Floats:
 
 
 def uar_by_corpus(predicted: ModelPredictions, model: str) -> dict[str, float]:
-    """Return corpus -> UAR of its clips."""
+    """Return the UAR on the clips of each corpus, by corpus."""
     per_clip = predicted.per_clip
     speakers = np.unique(per_clip.speakers)
     corpus = np.array([speaker.partition("/")[0] for speaker in speakers.tolist()])
@@ -140,7 +140,7 @@ def disagreements(run: ReadRun, predicted: ModelPredictions) -> list[list[str]]:
 
 
 def gains(run: ReadRun, predicted: ModelPredictions) -> Floats:
-    """Return each speaker's UAR of the fused minus the best single model, (S,), sorted by name."""
+    """Return each speaker's UAR of the fused minus the best single model, (S,), in sorted order."""
     single, fused = (
         uar_by_speaker(predicted.per_clip, m) for m in (run.results.best_single, FUSED)
     )
@@ -148,7 +148,7 @@ def gains(run: ReadRun, predicted: ModelPredictions) -> Floats:
 
 
 def speakers(run: ReadRun, predicted: ModelPredictions) -> Markup:
-    """Draw the scores of each speaker, sorted by gain; of many speakers only both ends."""
+    """Draw the scores of each speaker, sorted by gain; only the extremes if there are many."""
     names = np.unique(predicted.per_clip.speakers)
     shown = np.argsort(-gains(run, predicted), kind="stable")
     if len(shown) > 2 * ENDS:
@@ -175,7 +175,7 @@ def corpora(run: ReadRun, predicted: ModelPredictions) -> list[list[str]]:
 
 
 def calibrated(run: ReadRun, predicted: ModelPredictions) -> dict[str, float]:
-    """Return model -> expected calibration error, for the models whose calibration is shown."""
+    """Return the expected calibration errors, by model, of the models in the calibration plot."""
     chosen = [] if chosen_everywhere(run) else [CHOSEN]
     return {
         m: float(

@@ -1,4 +1,4 @@
-"""Data of a finished run for the report, read once from its files; a missing file is None."""
+"""Data of a finished run for the report, read once from its files; None for a missing file."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class ReadRun:
     predictions : ModelPredictions or None
         Contents of predictions.csv.
     epochs : dict
-        Training -> records of its epochs, of the chosen trial if it was tuned. A fused model that
-        starts from the baselines has an epoch 0.
+        Training -> records of its epochs; for a tuned training, those of the chosen trial. A fused
+        model that starts from the baselines has an epoch 0.
     summaries : dict
         Training -> contents of its training.json.
     diagnosis : dict or None
@@ -135,8 +135,8 @@ def read_run(run: Run) -> ReadRun:
     path = run.path
     if not (path / RESULTS).is_file():
         raise RunError(
-            f"The run {path} is not finished, so it has no results to report.",
-            hint=f"Finish it: fusion run --resume {path}",
+            f"The run {path} is not finished: it has no results yet.",
+            hint=f"Resume the run: fusion run --resume {path}",
         )
     trainings = all_trainings(run)
     summaries = {t: _object(run, f"{t.name}/training.json") for t in trainings}
@@ -154,7 +154,7 @@ def read_run(run: Run) -> ReadRun:
 
 
 def _object(run: Run, name: str) -> dict[str, Any] | None:
-    """Return the contents of a JSON file, None if it can't be read."""
+    """Return the contents of a JSON file; None if the file can't be read."""
     try:
         return run.read_json(name)
     except RunError:
@@ -162,7 +162,7 @@ def _object(run: Run, name: str) -> dict[str, Any] | None:
 
 
 def _selection(run: Run) -> Selection | None:
-    """Return the selection, None if it can't be read."""
+    """Return the selection; None if selection.json can't be read."""
     try:
         return Selection.read(run)
     except RunError:
@@ -170,7 +170,7 @@ def _selection(run: Run) -> Selection | None:
 
 
 def _clips(run: Run) -> RunData | None:
-    """Return clips and splits, None if they can't be read."""
+    """Return clips and splits; None if clips.csv can't be read."""
     try:
         return run.data
     except RunError:
@@ -188,7 +188,7 @@ def _epochs(run: Run, training: Training, summary: Record) -> list[Record]:
 
 
 def _predictions(run: Run) -> ModelPredictions | None:
-    """Return the predictions on test clips, None if predictions.csv can't be read."""
+    """Return the predictions on test clips; None if predictions.csv can't be read."""
     classes = run.record.classes
     rows: dict[str, dict[tuple[int, str, str], list[float]]] = {}
     path = run.path / "predictions.csv"
@@ -204,14 +204,14 @@ def _predictions(run: Run) -> ModelPredictions | None:
                 rows.setdefault(row[column["model"]], {})[clip] = probabilities
     except (OSError, KeyError, ValueError, IndexError, StopIteration, FusionError):
         return None
-    clips = sorted(next(iter(rows.values())))  # as in per_clip
+    clips = sorted(next(iter(rows.values())))  # the order of per_clip
     return ModelPredictions(
         per_clip, {m: np.array([of_model[c] for c in clips]) for m, of_model in rows.items()}
     )
 
 
 def series(records: Sequence[Record], metric: str) -> Floats:
-    """Return a figure of every epoch that recorded it, (E, 2): epoch and value."""
+    """Return epoch and value, (E, 2), for the epochs that recorded a figure."""
     pairs = [
         (float(record["epoch"]), float(record[metric]))
         for record in records

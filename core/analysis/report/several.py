@@ -21,7 +21,7 @@ from .page import Figure, render, write_page
 from .run_data import ReadRun, read_run, series
 from .single import cautions
 
-Runs = Mapping[str, ReadRun]  # by the name that the page shows
+Runs = Mapping[str, ReadRun]  # keys are the names on the page
 
 
 def compare_reports(paths: Sequence[Path], out: Path) -> Path:
@@ -49,7 +49,9 @@ def compare_reports(paths: Sequence[Path], out: Path) -> Path:
     if len({path.resolve() for path in paths}) != len(paths):
         raise RunError("A run is named twice.", hint="Name each run once.")
     if len(paths) < 2:
-        raise RunError("A comparison needs two runs or more.", hint="fusion report RUN RUN2 ...")
+        raise RunError(
+            "A comparison needs two runs or more.", hint="For example: fusion report RUN RUN2"
+        )
     opened = [read_run(Run.open(path)) for path in paths]
     runs = dict(zip(_names(paths), opened, strict=True))
     return write_page(out, comparison_page(runs))
@@ -152,7 +154,7 @@ def settings(runs: Runs) -> list[list[str]]:
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield nested settings as pairs of text: ``{"train": {"lr": 1}}`` -> ``("train.lr", "1")``."""
+    """Yield nested settings as pairs: ``{"train": {"lr": 1}}`` gives ``("train.lr", "1")``."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             yield from _flat(inner, f"{key}.{name}" if key else str(name))
@@ -161,7 +163,7 @@ def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _plain(value: Any) -> str:
-    """Return a setting as text; an empty one as ``none``."""
+    """Return a setting as text; ``none`` for an empty setting."""
     if isinstance(value, list):
         return ", ".join(_plain(part) for part in value) or "none"
     return "none" if value is None or value == {} else str(value)

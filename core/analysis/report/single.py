@@ -35,7 +35,7 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     ----------
     run : Run
         The run directory. If a plugin of the run can't be loaded, the pictures that it draws are
-        replaced by default ones.
+        replaced by default pictures.
     out : Path, optional
         The HTML file; by default ``report.html`` in the run directory.
 
@@ -97,7 +97,7 @@ def report_page(run: ReadRun, registry: Registry | None) -> str:
 
 
 def cautions(record: RunRecord, results: Results) -> list[str]:
-    """Return warnings that a reader needs before trusting a figure of the run."""
+    """Return warnings to show before the figures of the run."""
     mode = MODES[record.split.mode]
     warnings = [mode.warning] if mode.warning else []
     if not mode.warning and smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT:
@@ -132,7 +132,7 @@ def _extractors(run: ReadRun, registry: Registry | None) -> Mapping[str, Extract
 
 
 def registry_of(run: Run) -> Registry | None:
-    """Return the registry with a run's plugins, None if one of them can't be loaded."""
+    """Return the registry with a run's plugins; None if one of the plugins can't be loaded."""
     try:
         return run.registry
     except FusionError:

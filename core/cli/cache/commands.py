@@ -81,8 +81,8 @@ def _part(text: str) -> tuple[int, int]:
         part = 0, 0
     if not slash or not 1 <= part[0] <= part[1]:
         raise ParameterError(
-            f"--shard takes I/N with I from 1 to N, and was given {text!r}.",
-            hint="For example --shard 1/8 ... --shard 8/8, in eight jobs.",
+            f"--shard must be I/N with I from 1 to N, and is {text!r}.",
+            hint="For example: --shard 1/8 ... --shard 8/8, in eight jobs.",
         )
     return part
 

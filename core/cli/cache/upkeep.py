@@ -45,7 +45,7 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
 
     --repair computes a bad item again if its recording is unchanged at its old path, and the
     same version of its extractor is installed. Any other bad item is dropped: a run that needs
-    the item computes it anew.
+    the item computes it again.
     """
     from ....cache.store import local_cache
     from ....cache.upkeep.verify import verify as verify_cache

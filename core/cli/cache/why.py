@@ -84,7 +84,7 @@ def _reasons_of_run(ctx: click.Context, target: str, options: dict[str, Any]) ->
         raise UserError(
             f"--features, --set and --dtype can't be given with the run {target}, which stores "
             "its own.",
-            hint="Leave them out, or give a recording instead of a run.",
+            hint="Leave these options out, or name a recording instead of a run.",
         )
     return why_run(open_run(ctx, target), options["cache"])
 

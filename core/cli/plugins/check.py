@@ -102,7 +102,7 @@ def _refused(pairs: list[Pair], *, named: bool) -> list[dict[str, str]]:
     Raises
     ------
     ParameterError
-        For the first of them, if the user `named` the plugins.
+        If the user `named` the plugins, with the first of these errors.
     """
     from ...contracts.errors import ParameterError
     from ...testing.runner import refusal
@@ -113,7 +113,7 @@ def _refused(pairs: list[Pair], *, named: bool) -> list[dict[str, str]]:
         if error is None:
             continue
         hint = f"Set its parameters: --set {entry.name}.PARAMETER=VALUE"
-        reason = f"{entry.kind} {entry.name!r} can't be made with its defaults: {error.message}"
+        reason = f"{entry.kind} {entry.name!r} can't be created with its defaults: {error.message}"
         if named:
             raise ParameterError(reason, hint=hint)
         refused.append({"plugin": entry.name, "reason": reason, "hint": hint})

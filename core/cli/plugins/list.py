@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...registry.problems import Problem, Source
     from ...registry.registry import Entry, Registry
 
-_LONGEST = 28  # longest cell that widens its column; a longer cell shifts the cells to its right
+_LONGEST = 28  # maximum width of a column; a longer cell shifts the cells to its right
 
 
 @click.command("list", short_help="List all plugins: status, version, origin, hooks.")

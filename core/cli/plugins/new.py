@@ -21,7 +21,7 @@ def command(ctx: click.Context, kind: str, name: str, folder: Path | None) -> No
     """Create a package with a new plugin.
 
     KIND is strategy, balancer, extractor, branch, corpus, tracker or remedy. NAME is the name
-    that users will type: lower case letters, digits and underscores. The package holds a small
+    that users will type: lower-case letters, digits and underscores. The package holds a small
     working plugin, its tests, and everything needed to publish it. It can be installed and passes
     its tests without changes.
     """

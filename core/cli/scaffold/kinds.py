@@ -21,7 +21,7 @@ class Kind:
     title : str
         Kind of plugin, with an article.
     summary : str
-        What the generated plugin does; starts in lower case, without a full stop.
+        Task of the generated plugin, as a phrase in lower case without a full stop.
     run : str
         Command that uses the plugin, in a minute or two.
     judge : tuple of str
@@ -118,7 +118,7 @@ def kind_of(name: str) -> Kind:
 
 
 def companions(registry: Registry) -> dict[str, str]:
-    """Return EXTRACTOR and STRATEGY -> the existing plugin that the commands use for them."""
+    """Return the existing plugins that replace EXTRACTOR and STRATEGY in the commands."""
     companion_names: dict[str, str] = {}
     for kind in ("extractor", "strategy"):
         names = [*registry.defaults(kind), *(entry.name for entry in registry.entries(kind))]

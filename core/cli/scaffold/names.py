@@ -23,11 +23,11 @@ class Names:
     Attributes
     ----------
     plugin : str
-        What users type: ``my_gate``.
+        Name that users type: ``my_gate``.
     module : str
-        What Python imports: ``fusion_my_gate``.
+        Module that Python imports: ``fusion_my_gate``.
     distribution : str
-        What pip installs: ``fusion-my-gate``.
+        Distribution that pip installs: ``fusion-my-gate``.
     cls : str
         The class: ``MyGate``.
     """
@@ -100,7 +100,7 @@ def check_name(kind: str, name: str, registry: Registry) -> None:
     if spec is not None:
         path = spec.origin or ", ".join(spec.submodule_search_locations or ())
         raise ParameterError(
-            f"The module fusion_{name} exists already: {path}.", hint=_longer(name, kind)
+            f"The module fusion_{name} already exists: {path}.", hint=_longer(name, kind)
         )
 
 
@@ -109,7 +109,7 @@ def _check_form(name: str) -> None:
         suggestion = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         suggestion = re.sub(r"^fusion_(?=.)", "", suggestion)
         raise ParameterError(
-            f"{name!r} can't be the name of a plugin. A name has lower case letters, digits and "
+            f"{name!r} can't be the name of a plugin. A name has lower-case letters, digits and "
             "single underscores, and starts with a letter.",
             hint=f"Did you mean {suggestion}?" if _FORM.fullmatch(suggestion) else None,
         )
@@ -118,7 +118,7 @@ def _check_form(name: str) -> None:
     if name.startswith("fusion_"):
         raise ParameterError(
             f"{name!r} starts with fusion_: the module would be called fusion_{name}.",
-            hint="The name of the module gets this prefix by itself. Did you mean "
+            hint="fusion adds this prefix to the name of the module. Did you mean "
             f"{name.removeprefix('fusion_')}?",
         )
 

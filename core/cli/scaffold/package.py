@@ -60,7 +60,7 @@ def make_package(
         ``"strategy"``, ``"balancer"``, ``"extractor"``, ``"branch"``, ``"corpus"``,
         ``"tracker"`` or ``"remedy"``.
     name : str
-        Name that users will type: lower case letters, digits, underscores.
+        Name that users will type: lower-case letters, digits and underscores.
     folder : Path or None
         Folder for the package, which does not exist or is empty. None means ``fusion-NAME`` in
         the current folder.
@@ -135,14 +135,14 @@ def _check_folder(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(
             f"The folder {folder.resolve()} is not empty.",
-            hint="Give a new or empty folder: --dir FOLDER",
+            hint="Name a new or empty folder: --dir FOLDER",
         )
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder.resolve()} is a file.", hint="Give a new folder: --dir FOLDER")
+        raise UserError(f"{folder.resolve()} is a file.", hint="Name a new folder: --dir FOLDER")
     if not folder.resolve().parent.is_dir():
         raise UserError(
-            f"There is no folder {folder.resolve().parent} to put {folder.name} into.",
-            hint="Create that folder first, or give another: --dir FOLDER",
+            f"The folder {folder.resolve().parent}, the parent of {folder.name}, does not exist.",
+            hint="Create that folder first, or name another: --dir FOLDER",
         )
 
 
@@ -164,5 +164,5 @@ def _write(content: Mapping[str, str], folder: Path) -> None:
     except OSError as error:
         raise UserError(
             f"{target} can't be written: {error.strerror}.",
-            hint="Give a folder that you may write to: --dir FOLDER",
+            hint="Name a folder that you may write to: --dir FOLDER",
         ) from error

@@ -143,7 +143,7 @@ def populations_of(run: Run, spec: ModelSpec, fold: int) -> dict[str, Population
 
 
 def _seed(run: Run, training: Training) -> int:
-    """Return the seed of a fold, which all its models share, so that luck does not favour one."""
+    """Return the seed of a fold, which all its models share so that they are comparable."""
     return run.config.seed * 1000 + training.fold
 
 
@@ -277,7 +277,7 @@ def _fit(
 
 
 def _budget(config: RunConfig, training: Training, registry: Registry) -> TrainConfig:
-    """Return the training settings with the number of epochs of this training."""
+    """Return the training settings, with `epochs` set for this training."""
     if training.model == FUSED:
         return fused_settings(config, registry)
     if training.model == CONTROL:
@@ -304,7 +304,7 @@ def _baseline_settings(run: Run, training: Training) -> Settings:
 
 
 def _baselines(run: Run, training: Training, device: torch.device) -> dict[str, Baseline]:
-    """Load the fold's single-modality models if the fused model needs them; else return none."""
+    """Load the fold's single-modality models; return an empty dict if the model needs none."""
     if not needs_baselines(run.config, run.registry):
         return {}
     baselines: dict[str, Baseline] = {}
@@ -343,6 +343,6 @@ def trained_model(run: Run, training: Training) -> FusionModel:
     except RuntimeError as error:
         raise RunError(
             f"{path} holds the weights of another model.",
-            hint=f"Delete the folder {path.parent}; fusion run --resume then trains it again.",
+            hint=f"Delete the folder {path.parent}: fusion run --resume then trains again.",
         ) from error
     return model

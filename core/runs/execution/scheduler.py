@@ -38,7 +38,7 @@ _ROOM_ON_GPU = 4 * 1024**3
 
 
 def default_jobs(device: str, threads: int = 1) -> int:
-    """Return the default number of parallel trainings.
+    """Return the default number of parallel trainings on this machine.
 
     On a CPU, one training runs per `threads` cores. On a GPU, up to four trainings share the
     device, since one of these models leaves most of a GPU idle; each needs two cores and 4 GiB
@@ -61,23 +61,24 @@ def train_all(
     on_done: Callable[[Training, Mapping[str, Any]], None],
     controls: bool = True,
 ) -> None:
-    """Make all trainings of a run that are not finished yet.
+    """Carry out all trainings of a run that are not finished yet.
 
     Parameters
     ----------
     jobs : int
         Number of parallel processes; 0 means that this process trains.
     on_epoch : callable
-        Receives every epoch of every training; for a resumed run, the earlier epochs first.
+        Function that receives every epoch of every training, earlier epochs of a resumed run first.
     on_done : callable
-        Receives the summary of every training when it is done, or if it was done before.
+        Function that receives the summary of every training, when it ends or if it ended before.
     controls : bool
         Whether to train the equal-steps controls as well, which only a comparison on test needs.
 
     Raises
     ------
     TrainingError
-        If a training fails: the error of the first one. The others keep their checkpoints.
+        If a training fails, with the error of the first failure. Other trainings keep their
+        checkpoints.
     """
     trainings = all_trainings(run) if controls else trainings_of(run)
     todo = [training for training in trainings if not run.finished(training.name)]
@@ -168,7 +169,7 @@ def raise_failure(
         future.result()
     except BrokenProcessPool:
         raise TrainingError(
-            "A training's process was killed from outside, for instance because memory ran out.",
+            "The process of a training was killed from outside, maybe because memory ran out.",
             hint=f"Fewer parallel trainings need less memory: fusion {resume} --jobs 1",
         ) from None
     except TrainingError as error:
@@ -206,7 +207,7 @@ class _Follower:
         self._on_done = on_done
 
     def poll(self) -> None:
-        """Report the new epochs of all trainings, and the trainings that are done."""
+        """Report the new epochs of all trainings, and the trainings that have finished."""
         for training in list(self._offsets):
             # Check this first: a training that is done at this point has written all its epochs.
             finished = self._run.finished(training.name)

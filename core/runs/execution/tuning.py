@@ -26,7 +26,7 @@ from ..search_space import Search, Settings, Trial, propose
 TRIALS = "trials.jsonl"
 
 Fit = Callable[[int, Settings, Path], tuple[Mapping[str, Tensor], dict[str, Any]]]
-"""Function that trains: a trial's number, its settings, a checkpoint's path -> weights, summary."""
+"""Function from a trial's number, settings and checkpoint path to its weights and summary."""
 
 
 def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
     Raises
     ------
     TrainingError
-        If trial 0 fails, since its settings are the run's own and not an attempt of tuning. A
+        If trial 0 fails, because its settings are those of the run and not a choice of tuning. A
         later trial that fails is recorded, and tuning continues.
     """
     folder = run.training(training)
@@ -127,13 +127,13 @@ def read_trials(folder: Path) -> list[Trial]:
     if not trials or [trial.number for trial in trials] != list(range(len(trials))):
         raise RunError(
             f"{path} can't be read.",
-            hint="Delete it: fusion run --resume then makes these trials again.",
+            hint="Delete the file: fusion run --resume then repeats these trials.",
         )
     return trials
 
 
 def rewind(run: Run, training: str) -> None:
-    """Remove from epochs.jsonl what a resumed training will write again.
+    """Remove the lines of epochs.jsonl that a resumed training will write again.
 
     Only the epochs of finished trials remain; without tuning, no epochs remain. If the weights of
     the best trial can't be read, the trials are removed as well.
@@ -165,7 +165,7 @@ def _readable(*paths: Path) -> bool:
 
 
 def _trial_of(line: str) -> float:
-    """Return the number of the trial that wrote a line of epochs.jsonl.
+    """Return the number of the trial to which a line of epochs.jsonl belongs.
 
     Return infinity for a line without a trial, and for a line that is only partly written.
     """

@@ -70,7 +70,7 @@ _shared_pool: ContextVar[_SharedPool | None] = ContextVar("shared_pool", default
 def same_processes(expected: int = 0) -> Iterator[None]:
     """Share one pool among all calls of :func:`worker_pool` in a ``with`` block.
 
-    Workers take long to start, so the phases of a run use the same ones. If `expected` workers
+    Workers start slowly, so the phases of a run share them. If `expected` workers
     are announced and this process has not imported torch yet, some workers start at once and
     import torch at the same time as this process. The innermost block ends the workers.
     """

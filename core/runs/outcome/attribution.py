@@ -19,7 +19,7 @@ FILE = "contributions.json"
 
 
 def write_contributions(run: Run) -> dict[str, float]:
-    """Write and return the Shapley value of each modality for the fused model's UAR on test.
+    """Compute, write and return each modality's Shapley value for the fused model's test UAR.
 
     v(S) is the UAR over all folds' test clips if the strategy receives only the modalities in S.
     The other modalities are absent, or blank for a strategy that does not support absence. v of
@@ -44,7 +44,7 @@ def write_contributions(run: Run) -> dict[str, float]:
 
 
 def _by_subset(run: Run, training: Training, indices: Any) -> dict[frozenset[str], Any]:
-    """Return set of modalities -> a trained model's probabilities if it receives only this set."""
+    """Return a trained model's probabilities for each set of modalities, given only this set."""
     model, features = fold_features(run, training)
     precision = choose_precision(run.config.train.precision, features.device)
     output = outputs(model, features, indices, precision, subsets=True)

@@ -11,7 +11,7 @@ from ..trainings import CONTROL, FUSED, Training, all_trainings
 
 
 def read_history(run: Run) -> dict[str, list[dict[str, Any]]]:
-    """Return name of a training -> its epochs in order; an unfinished run has fewer epochs.
+    """Return the epochs of each training in order, by name; an unfinished run has fewer epochs.
 
     The names are folders of the run directory, fold by fold: the baselines, the fused model, and
     the control if the run has one. A tuned training has the epochs of all its trials, which

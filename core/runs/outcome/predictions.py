@@ -40,7 +40,7 @@ def validate_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
 
 
 def _predict_all(run: Run, part: str, jobs: int) -> dict[Training, Predictions]:
-    """Predict one part of each fold in up to `jobs` processes, or in this process if 0."""
+    """Predict one part of each fold in up to `jobs` processes; 0 uses only this process."""
     later = [t for t in controls_of(run) if not run.finished(t.name)]
     trainings = [training for training in all_trainings(run) if training not in later]
     predict_part = _PredictPart(part)
@@ -83,7 +83,7 @@ def class_shares(data: RunData, fold: int) -> npt.NDArray[np.float32]:
 
 
 def digest_of_weights(folder: Path) -> str:
-    """Return the digest of a training's weights, which tells whether predictions are theirs.
+    """Return the digest of a training's weights, which is stored with the predictions made by them.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def digest_of_weights(folder: Path) -> str:
     except OSError as error:
         raise RunError(
             f"The weights {path} can't be read: {error}",
-            hint=f"Delete {folder}; fusion run --resume then trains it again.",
+            hint=f"Delete the folder {folder}: fusion run --resume then trains again.",
         ) from error
 
 

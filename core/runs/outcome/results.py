@@ -1,4 +1,4 @@
-"""Results of a run on test: a table with intervals, paired comparisons and a verdict."""
+"""Results of a run on test clips: a table with intervals, paired comparisons and a verdict."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class ModelResult:
     ----------
     name : str
         A modality, ``"control"`` (the best single modality, trained for as many steps as the fused
-        model and its baseline together), ``"fused"``, ``"ensemble"`` or ``"chosen"`` (what
-        validation chose, fold by fold).
+        model and its baseline together), ``"fused"``, ``"ensemble"`` or ``"chosen"`` (the
+        model that validation chose in each fold).
     uar, accuracy : Interval
         Test figure over the clips of all folds, 0 to 1, with a 95 % interval from resampled
         speakers.
@@ -93,7 +93,7 @@ class Results:
 
     @property
     def reference(self) -> str:
-        """Name of the model that the fused one has to beat.
+        """Name of the model that the fused model has to beat.
 
         The best single modality, or its equal-steps control if that is better on test.
         """
@@ -137,7 +137,7 @@ class Results:
 def evaluate(
     data: RunData, selection: Selection, test: Mapping[Training, Predictions], label: str
 ) -> tuple[Results, Probabilities]:
-    """Score every model on test, after selection is complete.
+    """Score every model on test clips, after selection is complete.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def _model_result(
 def _weights(
     data: RunData, test: Mapping[Training, Predictions], modalities: Sequence[str]
 ) -> dict[str, npt.NDArray[np.floating]]:
-    """Return modality -> weight for each test clip, (n,); empty for a strategy without weights."""
+    """Return the weights on test clips, (n,), by modality; empty for a strategy without weights."""
     fused = [test[Training(fold, FUSED)] for fold in range(len(data.splits))]
     if not fused[0].weights:
         return {}
@@ -268,7 +268,7 @@ def _fusion_sentence(results: Results, label: str) -> str:
 
 
 def smallest_p(groups: int) -> float:
-    """Return the smallest p-value that a paired test over `groups` speakers can give."""
+    """Return the smallest possible p-value of a paired test over `groups` speakers."""
     return float(min(1.0, 2.0 / 2**groups))
 
 

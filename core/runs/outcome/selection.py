@@ -89,7 +89,7 @@ class Selection:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], file: Path = Path(FILE)) -> Selection:
-        """Make a selection from JSON values; a missing rule means version 0.1, which was linear."""
+        """Make a selection from JSON values; without a rule (version 0.1) the rule is linear."""
         return as_type({"rule": "linear", **data}, cls, file)
 
     @classmethod
@@ -110,7 +110,7 @@ def select(
     validation: Mapping[Training, Predictions],
     control: str = "",
 ) -> Selection:
-    """Choose on validation predictions, fold by fold.
+    """Choose a model for every fold by the validation predictions.
 
     `control` names the modality of the equal-steps control; it is empty if `validation` holds no
     predictions of a control.
@@ -147,7 +147,7 @@ def select(
 def uar_of(
     probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.int64], num_classes: int
 ) -> float:
-    """Return the UAR if each clip gets its most probable class; rounded to 6 digits."""
+    """Return the UAR of the most probable classes, rounded to 6 digits."""
     confusion = confusion_matrix(targets, probabilities.argmax(axis=1), num_classes)
     return round(float(uar(confusion)), 6)
 
@@ -155,7 +155,7 @@ def uar_of(
 def candidate_probabilities(
     data: RunData, selection: Selection, predictions: Mapping[Training, Predictions]
 ) -> dict[str, list[npt.NDArray[np.float32]]]:
-    """Return candidate -> probabilities of each fold's test clips, (n_fold, C).
+    """Return the probabilities of each fold's test clips, (n_fold, C), by candidate.
 
     The result includes the equal-steps control if the run has one, although it is not a candidate.
     """

@@ -123,7 +123,7 @@ class SavedPredictions:
 
 
 def _absent(run: Run, clips: Sequence[tuple[str, str]]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return modality -> (n,) bool, True for the clips (corpus, name) that lack it."""
+    """Return a mask, (n,) bool, of the clips (corpus, name) that lack a modality, by modality."""
     if not run.record.absent:
         return {}
     data = run.data

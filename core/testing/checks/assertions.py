@@ -42,7 +42,7 @@ class Fault:
     cause: str = ""
 
     def lines(self) -> dict[str, str]:
-        """Return title -> text of each part of the message that is not empty."""
+        """Return the parts of the message that are not empty, by title."""
         lines = {
             "what failed:": self.failed,
             "expected:": self.expected,
@@ -58,14 +58,14 @@ class Fault:
 
 
 class CheckEnd(BaseException):
-    """End of a check that did not pass.
+    """Exception that ends a check that did not pass.
 
-    The class is not an Exception, because checks catch Exception to handle errors of plugins.
+    The class derives from BaseException, because checks catch Exception for errors of plugins.
     """
 
 
 class CheckFailed(CheckEnd):
-    """End of a check that found a fault."""
+    """Exception that ends a check that found a fault."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(str(fault))
@@ -73,7 +73,7 @@ class CheckFailed(CheckEnd):
 
 
 class CheckSkipped(CheckEnd):
-    """End of a check that does not apply; the message gives the reason."""
+    """Exception that ends a check that does not apply; the message gives the reason."""
 
 
 @contextlib.contextmanager
@@ -142,7 +142,7 @@ def describe(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def running(where: str, doing: str, *, cause: str) -> Iterator[None]:
-    """Turn an exception of the plugin into a failed check that keeps the traceback."""
+    """Convert an exception of the plugin into a failed check that keeps the traceback."""
     try:
         yield
     except Exception as error:

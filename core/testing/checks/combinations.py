@@ -105,7 +105,7 @@ class CombinationChecks(TrainingSuite):
             )
 
     def test_branches_that_stand_still(self) -> None:
-        """Check stages that freeze one branch or all branches: those have no gradient."""
+        """Check stages that freeze one or all branches: frozen branches have no gradient."""
         self._check_beside(Halves, "training while branches are frozen", _WHICH)
 
     def test_passes_of_one_modality(self) -> None:

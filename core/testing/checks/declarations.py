@@ -106,7 +106,7 @@ class PluginSuite:
         return plugin
 
     def once(self, key: object, make: Callable[[], Any]) -> Any:
-        """Return the result of `make`, which is called once for all checks of a test class."""
+        """Return the result of `make`, which is called only once per test class."""
         if key not in self._memo:
             self._memo[key] = make()
         return self._memo[key]
@@ -254,7 +254,7 @@ class PluginSuite:
 
 
 def installed_plugins(beside: type, *kinds: str) -> dict[str, dict[str, type[Any]]]:
-    """Return kind -> name -> class of the plugins that the class under test may refer to.
+    """Return the plugin classes that the class under test may refer to, by kind and name.
 
     These are all installed plugins, and the plugins in the module of `beside`, the class under
     test: a plugin file is not installed, but its plugins may refer to each other.

@@ -33,7 +33,7 @@ class ExtractionSuite(PluginSuite):
     recordings: ClassVar[Sequence[Recording | Path | str]] = ()
 
     def cases(self) -> Sequence[Sample]:
-        """Return the recordings that the suite was given, or small generated ones."""
+        """Return the suite's `recordings` if set, else small generated recordings."""
         if not self.recordings:
             return small_recordings()
         recordings = [
@@ -59,7 +59,7 @@ class ExtractionSuite(PluginSuite):
             return make_extractor(self._plugin(), {**self.parameters, **changes}, dtype)
 
     def extract_array(self, extractor: Extractor, case: Sample, where: str = "") -> Array:
-        """Return the array that `extract` returns; skip if an extreme recording is refused."""
+        """Return the array that `extract` returns; skip if an extreme recording is rejected."""
         with running(where or self.at(case), "extract", cause=_EXTRACTING):
             try:
                 array = extractor.extract(case.recording)

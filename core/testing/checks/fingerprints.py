@@ -81,7 +81,7 @@ class FingerprintChecks(ExtractionSuite):
                 self._check_decides_nothing(name, value)
 
     def _check_decides_nothing(self, name: str, value: Any) -> None:
-        """Require that a parameter which `identity` leaves out does not change an array."""
+        """Require that a parameter outside of `identity` does not change an array."""
         where, case = f"{self.where}, {name}={value!r}", self.ordinary()[0]
         expected = self.extract_array(self.create(), case)
         actual = self.extract_array(self.create(**{name: value}), case, where)

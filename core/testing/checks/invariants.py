@@ -1,4 +1,4 @@
-"""Checks of balancers in situations where a balancer should not change the training."""
+"""Checks of balancers in situations where the balancer should not change the training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class InvariantChecks(TrainingSuite):
     """Checks with one modality, with equal modalities, and with modalities in another order."""
 
     def test_one_modality(self) -> None:
-        """Check, if `single_unchanged`, that one modality trains as without the balancer."""
+        """Check that the balancer changes nothing for a single modality, if `single_unchanged`."""
         if not self.single_unchanged:
             skip("single_unchanged is False")
         for strategy in self.strategies():
@@ -30,7 +30,7 @@ class InvariantChecks(TrainingSuite):
             self._check_unchanged(case, self.first(case).trained, self.train(case, []), _ALONE)
 
     def test_equal_modalities(self) -> None:
-        """Check, if `equal_unchanged`, that equal modalities train as without the balancer."""
+        """Check that the balancer changes nothing for equal modalities, if `equal_unchanged`."""
         if not self.equal_unchanged:
             skip("equal_unchanged is False")
         for modalities in (2, 3):
@@ -122,7 +122,7 @@ def _start_of(case: Setting) -> Weights:
 
 
 def _apart(actual: Weights, expected: Weights, start: Weights) -> float:
-    """Return the largest difference of two weights as a share of the largest change in training."""
+    """Return the largest difference of weights, as a share of the largest change in training."""
     distance = max(float((actual[key] - x).abs().max()) for key, x in expected.items())
     change = max(float((x - start[key]).abs().max()) for key, x in expected.items())
     return distance / change if change else math.inf * (distance > 0)
@@ -130,7 +130,7 @@ def _apart(actual: Weights, expected: Weights, start: Weights) -> float:
 
 @torch.no_grad()
 def _make_alike(model: FusionModel) -> None:
-    """Copy the weights of the first modality to every other one."""
+    """Copy the weights of the first modality to every other modality."""
     first, *rest = model.modalities
     weights = model.state_dict()
     for key, value in weights.items():

@@ -158,7 +158,7 @@ class MissingModalityChecks(DeviceChecks):
             skip("accepts_missing is False")
 
     def _some(self, case: Case) -> Tensor:
-        """Return which modalities each clip has, (B, M) bool: each non-empty set in turn."""
+        """Return the modalities of each clip, (B, M) bool, with each non-empty set in turn."""
         modalities = len(case.shapes)
         codes = torch.arange(self.batch) % (2**modalities - 1) + 1
         bits: Tensor = (codes[:, None] >> torch.arange(modalities)) % 2

@@ -303,7 +303,7 @@ class NetworkSuite(PluginSuite):
         )
 
     def test_clips_are_independent(self, case: Case) -> None:
-        """Check that a clip's output in evaluation does not depend on its batch."""
+        """Check that a clip's output in evaluation does not depend on other clips of the batch."""
         network = self.trained(case)
         inputs = self.inputs(case, seed=9)
         with running(self.at(case), "a batch of one clip in evaluation", cause=ANY_BATCH):

@@ -111,7 +111,7 @@ class ByNameMaps(ByName):
 
 
 class Rows:
-    """Array in memory with the interface of arrays in the cache."""
+    """Array in memory with the interface of :class:`~fusion.core.data.features.Arrays`."""
 
     def __init__(self, array: npt.NDArray[np.float32]) -> None:
         self.array = array

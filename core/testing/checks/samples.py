@@ -33,7 +33,7 @@ class Sample:
     recording : Recording
         The recording itself.
     extreme : bool
-        Whether an extractor may refuse the recording with a RecordingError.
+        Whether an extractor may reject the recording with a RecordingError.
     """
 
     words: str
@@ -95,7 +95,7 @@ def _write(path: Path, samples: FloatArray, rate: int = RATE) -> None:
 
 
 def small_recordings() -> list[Sample]:
-    """Return the recordings to check an extractor on, ordinary ones first."""
+    """Return the recordings on which to check an extractor, ordinary recordings first."""
     path = folder()
     return [
         Sample("a voice", Recording(path / "voice.wav")),
@@ -135,7 +135,7 @@ def unreadable() -> Mapping[str, Recording]:
 
 @contextlib.contextmanager
 def strange_places() -> Iterator[dict[str, Path]]:
-    """Yield paths at which there is no corpus, by description."""
+    """Yield paths that contain no corpus, by description."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve()
         folders = {"an empty folder": root / "empty", "a folder of other files": root / "files"}
@@ -148,7 +148,7 @@ def strange_places() -> Iterator[dict[str, Path]]:
 
 
 def contents(path: Path | None) -> dict[str, tuple[int, int]]:
-    """Return file below `path` -> its size in bytes and time of change in ns."""
+    """Return size in bytes and modification time in ns of the files below `path`, by file."""
     if path is None or not path.is_dir():
         return {}
     statuses = ((file, file.stat()) for file in sorted(path.rglob("*")))

@@ -190,7 +190,7 @@ class TrainingSuite(PluginSuite):
         ]
 
     def strategies(self) -> list[type[Strategy]]:
-        """Return a strategy that takes embeddings and, unless refused, one that takes maps."""
+        """Return a strategy that takes embeddings and, if possible, one that takes maps."""
         refuses: bool = self.once("refuses maps", self._refuses_maps)
         return [ByName] if refuses else [ByName, ByNameMaps]
 
@@ -324,7 +324,7 @@ class TrainingSuite(PluginSuite):
 
 
 class _StoppedError(Exception):
-    """Interruption of a training, as by Ctrl-C."""
+    """Interruption of a training, like that of Ctrl-C."""
 
 
 def fitted(trainer: Trainer, *, stop_after: int = 0) -> Trained:

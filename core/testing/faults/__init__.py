@@ -16,7 +16,7 @@ practice. Call a fault at the top level of a plugin file::
 Then run ``fusion run -p ./my_faults.py --branch mel=cnn_dead``.
 
 The new class is called ``f"{cls.name}_{fault}"``, or `name` if given. The class has the same
-parameters as the healthy one (``--set branch.mel.blocks=2``), and trains, stores and loads like
+parameters as the healthy class (``--set branch.mel.blocks=2``), and trains, stores and loads like
 any other. Faults compose: ``faults.scaled(faults.dead(CNN))``. The new class becomes an attribute
 of the module that calls the fault, under a capitalised name (``CnnDead``). Processes that compute
 features look the class up there, so a fault of an extractor belongs at the top level of a file.

@@ -50,7 +50,9 @@ def shuffled(
     """
     check_share("shuffled", share)
     if levels < 0 or seed < 0:
-        raise ValueError(f"faults.shuffled needs levels, seed >= 0; given {levels}, {seed}.")
+        raise ValueError(
+            f"faults.shuffled needs levels, seed >= 0, and was given {levels}, {seed}."
+        )
     if kind_of(cls) != "extractor":
         raise refuse("shuffled", cls, "an extractor")
     strength = {"share": share, "seed": seed, "levels": levels}
@@ -70,8 +72,8 @@ def mislabelled(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None =
     cls : type
         A corpus.
     share : float
-        Share of mislabelled clips, from 0 to 1: exactly ``round(share * n)`` of the n clips whose
-        label a run on shared labels uses.
+        Share of mislabelled clips, from 0 to 1: exactly ``round(share * n)`` of the n clips that
+        take part in a run on shared labels.
     seed : int
         Seed of the choice of clips and labels.
     name : str, optional

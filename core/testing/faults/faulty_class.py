@@ -107,19 +107,19 @@ def kind_of(cls: Any) -> str | None:
 def refuse(fault: str, cls: object, possible: str) -> TypeError:
     """Return the TypeError for a class to which a fault does not apply."""
     shown = f"{cls.__module__}.{cls.__qualname__}" if isinstance(cls, type) else repr(cls)
-    return TypeError(f"faults.{fault} takes {possible}; given {shown}.")
+    return TypeError(f"faults.{fault} takes {possible}, and was given {shown}.")
 
 
 def check_share(fault: str, share: float) -> None:
     """Raise ValueError unless `share` is from 0 to 1."""
     if not 0 <= share <= 1:
-        raise ValueError(f"faults.{fault} needs a share from 0 to 1; given {share}.")
+        raise ValueError(f"faults.{fault} needs a share from 0 to 1, and was given {share}.")
 
 
 def check_least(fault: str, name: str, value: int, least: int) -> None:
     """Raise ValueError if an argument is less than `least`."""
     if value < least:
-        raise ValueError(f"faults.{fault} needs {name} >= {least}; given {value}.")
+        raise ValueError(f"faults.{fault} needs {name} >= {least}, and was given {value}.")
 
 
 def _free(title: str, module: str) -> str:

@@ -55,7 +55,7 @@ def faulty_corpus(
 
 
 def is_hit(recording: Recording, share: float) -> bool:
-    """Return True for about `share` of all recordings, chosen by a hash of file and folder name."""
+    """Return True for about `share` of all recordings, by a hash of folder, file, start and end."""
     text = f"{recording.path.parent.name}/{recording.path.name} {recording.start} {recording.end}"
     digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64
@@ -79,7 +79,7 @@ def partner(recording: Recording, *, share: float, seed: int, levels: int) -> Re
 
 @lru_cache(maxsize=8)
 def permutation(root: Path, share: float, seed: int) -> dict[Path, Path]:
-    """Return file -> replacement, for ``round(share * n)`` of the n audio files below `root`.
+    """Return a replacement for ``round(share * n)`` of the n audio files below `root`, by file.
 
     The files form a single cycle (Sattolo 1986), so no file replaces itself.
     """

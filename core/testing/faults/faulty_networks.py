@@ -44,12 +44,12 @@ class NetworkFault:
     Attributes
     ----------
     alter : callable
-        Makes the module that changes the output of a branch (embedding (B, D) and maps
-        (B, C, *grid)), or the input of a strategy from a modality.
+        Function that returns the module that changes the output of a branch (embedding (B, D)
+        and maps (B, C, *grid)), or the input of a strategy from a modality.
     see : callable
-        Changes the input of a branch, (B, *shape).
+        Function that changes the input of a branch, (B, *shape).
     prepare : callable
-        Changes the network itself after it was made.
+        Function that changes the network itself after its construction.
     """
 
     alter: Callable[[], nn.Module] = lambda: Stateless(unchanged)
@@ -166,7 +166,7 @@ class OversizedStrategy(FaultyStrategy):
         )
 
     def altered(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the mixed embeddings, in the sizes of the original ones."""
+        """Return the mixed embeddings, in the sizes of the original embeddings."""
         joined = torch.cat([inputs[m] for m in self.sizes], dim=1)  # (B, sum D_m)
         parts = self.mix(joined).split(list(self.sizes.values()), dim=1)
         return dict(zip(self.sizes, parts, strict=True))
@@ -190,7 +190,7 @@ class LockedStrategy(FaultyStrategy):
     def forward_with_absence(
         self, inputs: dict[str, Tensor], present: Tensor | None = None
     ) -> Tensor:
-        """Return the mixed scores, (B, C); the healthy ones for clips without the modality."""
+        """Return the mixed scores, (B, C); the healthy scores for clips without the modality."""
         scores = self.inner(inputs, present)
         if present is None:
             return self._mixed(inputs, scores)

@@ -84,7 +84,7 @@ def dead(cls: T, share: float = 1.0, *, modality: str | None = None, name: str |
 
 
 def frozen(cls: N, share: float = 1.0, *, name: str | None = None) -> N:
-    """Return a network some or all of whose weights keep their initial values.
+    """Return a network in which some or all weights keep their initial values.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def biased(
 def starved(
     cls: N, factor: float = 1e-7, *, modality: str | None = None, name: str | None = None
 ) -> N:
-    """Return a network that gets only `factor` times the gradient; its output is unchanged.
+    """Return a network whose gradient is multiplied by `factor`; its output is unchanged.
 
     Parameters
     ----------
@@ -331,4 +331,6 @@ _POSSIBLE = dict.fromkeys(("scaled", "dead"), "an extractor, a branch or a strat
 
 def _check_size(fault: str, name: str, value: float) -> None:
     if value == 0 or not math.isfinite(value):
-        raise ValueError(f"faults.{fault} needs a finite {name} other than 0; given {value}.")
+        raise ValueError(
+            f"faults.{fault} needs a finite {name} other than 0, and was given {value}."
+        )

@@ -34,10 +34,10 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
     settings : mapping
         Changes to the settings of the trainings, as in ``--set train.NAME=...``.
     single_unchanged : bool
-        Set to True to check that one modality alone trains as without the balancer.
+        Set to True to check that a single modality trains as it does without the balancer.
     equal_unchanged : bool
-        Set to True to check that modalities with equal inputs and equal weights train as without
-        the balancer.
+        Set to True to check that modalities with equal inputs and equal weights train as they do
+        without the balancer.
     order_matters : str
         Reason why the result depends on the order in which the modalities are named: for example,
         modalities are trained one after the other, or random numbers are drawn for each in turn.

@@ -23,8 +23,8 @@ from ..costs import Cost, python_bytes, seconds_of
 class ExtractorSuite(FingerprintChecks):
     """Checks of an extractor on small recordings: speech-like, silent, short, long, stereo.
 
-    An extractor may refuse silence and a single sample with a RecordingError. It has to accept
-    all other recordings.
+    An extractor may reject silence and a single sample with a RecordingError. It must accept all
+    other recordings.
 
     Attributes
     ----------

@@ -39,7 +39,7 @@ class RemedySuite(PluginSuite):
 
     @cached_property
     def installed(self) -> dict[str, dict[str, type[Any]]]:
-        """Kind -> name -> class of the plugins that a remedy may prescribe."""
+        """Classes of the plugins that a remedy may prescribe, by kind and name."""
         return installed_plugins(self._plugin(), "branch", "strategy", "balancer")
 
     def patients(self) -> Iterator[Patient]:
@@ -108,7 +108,7 @@ class RemedySuite(PluginSuite):
         )
 
     def test_order(self) -> None:
-        """Check that `order`, the remedy's place on the ladder, is an int."""
+        """Check that `order`, the remedy's position among the remedies, is an int."""
         order = self._plugin().order
         require(
             isinstance(order, int),
@@ -119,7 +119,7 @@ class RemedySuite(PluginSuite):
         )
 
     def test_prescribes(self) -> None:
-        """Check that every run gets a Prescription or None, and the same one each time."""
+        """Check that `prescribe` returns a Prescription or None, always the same for a run."""
         for patient in self.patients():
             first, again = self.prescription(patient), self.prescription(patient)
             require(
@@ -144,7 +144,7 @@ class RemedySuite(PluginSuite):
             )
 
     def test_changes_something(self) -> None:
-        """Check that every prescription changes the run."""
+        """Check that every prescription changes the configuration of the run."""
         for patient, offer in self.offers():
             unchanged = (
                 offer.strategy in (None, patient.strategy)

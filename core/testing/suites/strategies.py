@@ -25,7 +25,7 @@ class StrategySuite(MissingModalityChecks):
     dim : int
         Size of the embeddings, or number of channels of the maps, in the cases of equal sizes.
     unequal : tuple of int
-        Three different sizes. Not used for a strategy that refuses unequal sizes.
+        Three different sizes. Not used for a strategy that rejects unequal sizes.
     grids : tuple of tuple
         Grid of each modality's feature map, for a strategy that takes maps.
     num_classes : int
@@ -98,7 +98,7 @@ class StrategySuite(MissingModalityChecks):
         )
 
     def test_unequal_sizes(self) -> None:
-        """Check that unequal sizes work, or that __init__ refuses them with a ParameterError."""
+        """Check that unequal sizes work, or that __init__ rejects them with a ParameterError."""
         for case in self._unequal_cases():
             try:
                 self._evaluate(self.make(case), self.inputs(case))
@@ -115,7 +115,7 @@ class StrategySuite(MissingModalityChecks):
                 )
 
     def test_order_of_the_inputs(self, case: Case) -> None:
-        """Check that the order of the dict of inputs has no effect: modalities go by name."""
+        """Check that the order of the input dict has no effect: modalities are found by name."""
         network = self.trained(case)
         inputs = self.inputs(case)
         turned = dict(reversed(inputs.items()))
@@ -139,7 +139,7 @@ class StrategySuite(MissingModalityChecks):
         )
 
     def test_modality_weights(self, case: Case) -> None:
-        """Check that `modality_weights` gives None or, in every mode, shares that sum to 1."""
+        """Check that `modality_weights` returns None or, in every mode, shares that sum to 1."""
         network = self.trained_anew(case)
         expected = (self.batch, len(case.shapes))
         inputs = self.inputs(case, seed=9)
@@ -307,7 +307,7 @@ class StrategySuite(MissingModalityChecks):
     def _check_kept(
         self, case: Case, one: nn.Module, other: nn.Module, inputs: Inputs, words: str
     ) -> None:
-        """Require equal scores of two networks, and of a third with the first one's state dict."""
+        """Require equal scores of two networks, and of a third with the state dict of the first."""
         with running(self.at(case), "evaluation", cause=_CALIBRATE):
             expected = self._evaluate(one, inputs)
             again = self._evaluate(other, inputs)

@@ -171,7 +171,7 @@ class TrackerSuite(PluginSuite):
             tracker.close()
 
     def test_changes_nothing_that_it_is_given(self) -> None:
-        """Check that the tracker leaves its arguments unchanged: all trackers get the same ones."""
+        """Check that the tracker leaves its arguments unchanged: all trackers share them."""
         arguments: list[Mapping[str, Any]] = [self.config(), *self.events(), self.summary()]
         before = copy.deepcopy(arguments)
         with self.run_directory() as run:

@@ -64,7 +64,7 @@ class CudaTape:
         self._pool = torch.cuda.graph_pool_handle()
 
     def warm(self, call: Callable[[], object]) -> None:
-        """Run `call` several times, the last time with an error if it waits for the device.
+        """Run `call` several times; the last run raises an error if `call` waits for the device.
 
         Raises
         ------
@@ -107,7 +107,7 @@ class CudaTape:
 
     @contextlib.contextmanager
     def _side_stream(self) -> Iterator[torch.cuda.Stream]:
-        """Switch to a new stream inside the with block, in order with the current stream."""
+        """Switch to a new stream inside the with block, synchronised with the current stream."""
         with torch.cuda.device(self._device):
             current = torch.cuda.current_stream()
             side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -159,7 +159,7 @@ class Graphs:
         return call(x) if recording is None else recording(x)
 
     def summary(self) -> dict[str, str]:
-        """Return, by branch, ``"recorded"`` or the reason why it was not recorded."""
+        """Return ``"recorded"``, or the reason why a branch was not recorded, by branch."""
         hooked = dict.fromkeys(self._hooked, "it has hooks, which a recording would skip")
         return {**hooked, **dict.fromkeys(self._recordings, "recorded"), **self.plain}
 
@@ -172,7 +172,7 @@ class Graphs:
             self._hooked.add(name)
         trained = any(p.requires_grad for p in branch.parameters())
         if hooked or not trained or x.requires_grad or not torch.is_grad_enabled():
-            return None  # this call only; a later one may be recorded
+            return None  # for this call only; a later call may be recorded
         recordings = self._recordings.setdefault(name, {})
         key = (x.shape, x.dtype, *_arithmetic(x.device), *_state(modules))
         if key not in recordings:
@@ -347,7 +347,7 @@ class Recording:
         return [part.as_strided(shape, stride) for part, shape, stride in layouts]
 
     def _results(self, call: Call, x: Tensor) -> list[list[Tensor]]:
-        """Return [output], gradients and buffers after one pass of `call` on `x`."""
+        """Return the output (in a list), gradients and buffers after one pass of `call` on `x`."""
         with untouched(self._branch, x.device), torch.enable_grad():
             out = call(x)
             # Uneven weights: after a normalisation, the gradient of a plain sum is only rounding.

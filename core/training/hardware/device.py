@@ -36,7 +36,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def _own_card() -> torch.device:
-    """Return the current CUDA device, or this process's own among distributed processes."""
+    """Return the current CUDA device or, in distributed training, the device of this process."""
     if not distributed.launched():
         return torch.device("cuda")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))

@@ -66,7 +66,7 @@ def processes_on_machine() -> int:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Join all processes of ``torchrun`` into a group; end the others' tasks after the block."""
+    """Join all processes of ``torchrun`` into a group; end the tasks of the others afterwards."""
     global _tasks
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     _tasks = dist.new_group(backend="gloo", timeout=_TIMEOUT)
@@ -168,7 +168,7 @@ def _summed(gradient: Tensor) -> Tensor:
 
 
 class _Once(torch.autograd.Function):
-    """Identity whose gradient, which every process computes, is divided by their number."""
+    """Identity whose gradient, computed in every process, is divided by the number of processes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int) -> Tensor:
@@ -181,7 +181,7 @@ class _Once(torch.autograd.Function):
 
 
 class _Gather(torch.autograd.Function):
-    """Concatenation of all shares; the gradient of a share goes back to its own process."""
+    """Concatenation of the shares of all processes; each process gets the gradient of its share."""
 
     @staticmethod
     def forward(ctx: Any, share: Tensor, bounds: Sequence[int]) -> Tensor:

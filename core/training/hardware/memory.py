@@ -21,7 +21,7 @@ _KEEP = (
 
 
 def keep_freed_memory() -> None:
-    """Keep memory that this process frees in the process, for reuse in the next step.
+    """Let this process keep the memory that it frees, for reuse in the next step.
 
     A step on a CPU allocates the same large tensors again and again. If they are returned to the
     operating system in between, every page is allocated and cleared again, which takes up to a
@@ -56,7 +56,7 @@ class PeakMemory:
                 self._measurable = False
 
     def bytes(self) -> int | None:
-        """Return the peak so far in bytes; None if it can't be measured."""
+        """Return the peak memory so far in bytes; None if the system can't measure it."""
         if not self._measurable:
             return None
         if self._device.type == "cuda":

@@ -7,8 +7,8 @@
       0-base/               the run to repair, if the request named none
       1-levelled/           one run directory per remedy tried
 
-Steps share features and the trainings of single modalities. Test is read once, after the
-selection, for the chosen step and the base.
+Steps share features and the trainings of single modalities. Test clips are read once, after the
+selection, for the chosen step and the base run.
 """
 
 from __future__ import annotations
@@ -80,14 +80,14 @@ def repair(
     jobs : int, optional
         Number of parallel processes.
     observer : RepairObserver, optional
-        Receives the progress.
+        Observer that receives the progress.
 
     Raises
     ------
     UserError
         If the request is invalid; raised before the long work starts.
     TrainingError
-        If the base can't be trained. A step that can't be trained is left out.
+        If the base run can't be trained. A step that can't be trained is left out.
     """
     for name in request.steps:
         registry.remedy(name)
@@ -96,7 +96,7 @@ def repair(
 
 
 class _Work:
-    """Repair in progress: the base, and the runs and configurations tried so far."""
+    """Repair in progress: the base run, and the runs and configurations tried so far."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class _Work:
         return repaired
 
     def _against_base(self, chosen: Step, single: str) -> Comparison:
-        """Compare the chosen model with the base's best single modality on test, paired."""
+        """Return a paired test of the chosen model against the base run's best modality."""
         after, before = (SavedPredictions.read(self.runs[name]) for name in (chosen.name, BASE))
         return paired_comparison(after.confusions(CHOSEN), before.confusions(single))
 
@@ -188,7 +188,7 @@ class _Work:
         return self.spec.modalities
 
     def _offers(self, diagnosis: Diagnosis) -> list[str]:
-        """Return the names of the remedies that prescribe changes for the base, in their order."""
+        """Return the names of the remedies that prescribe changes for the base run, in order."""
         offers = prescriptions(self._patient(self.config, diagnosis), self.registry)
         if not self.request.steps:
             return list(offers)
@@ -206,7 +206,7 @@ class _Work:
     def _step(
         self, number: int, name: str, diagnosis: Diagnosis, config: RunConfig, base: Step
     ) -> tuple[Step, RunConfig] | None:
-        """Try a remedy on top of `config`, or on the base alone if that combination is refused.
+        """Try a remedy on top of `config`, or on the base run alone if that combination is invalid.
 
         Returns
         -------
@@ -244,7 +244,7 @@ class _Work:
 
     @cached_property
     def _like(self) -> Plan:
-        """Plan of the base, whose clips and split all steps use."""
+        """Plan of the base run, whose clips and split all steps use."""
         record, data = self.base_run.record, self.data
         dropped = {corpus: dict(counts) for corpus, counts in record.dropped_labels.items()}
         extractors = make_extractors(self.config, self.registry)
@@ -258,7 +258,7 @@ class _Work:
         )
 
     def _step_run(self, plan: Plan, name: str) -> Run:
-        """Open the run directory of a step, or create it with the clips of the base."""
+        """Open the run directory of a step, or create it with the clips of the base run."""
         path = self.folder.path / name
         if Run.exists(path):
             run = Run.open(path, self.registry)
@@ -282,7 +282,7 @@ class _Work:
 
 
 def _added(offer: Prescription, before: RunConfig) -> Prescription:
-    """Return `offer` with its balancers added to those of the configuration `before`."""
+    """Return the prescription `offer`, with its balancers added to those of `before`."""
     if offer.balancers is None:
         return offer
     more = [name for name in before.balancers if name not in offer.balancers]
@@ -303,7 +303,10 @@ def _folder(out: Path, source: Run | Plan, request: RepairRequest) -> OutputFold
         if stored.get("config"):
             stored["config"] = {"adapt": "none", **stored["config"]}  # older versions lack `adapt`
         if stored != values:
-            raise RunError(f"{out} holds another repair.", hint="Name another folder: --out DIR.")
+            raise RunError(
+                f"{out} holds the repair of another request.",
+                hint="Name another folder: --out DIR",
+            )
         return folder
     with OutputFolder.create(out) as folder:
         folder.write_json(FILE, {"format": 1, "asked": values})

@@ -61,7 +61,7 @@ def words_for(before: RunConfig, after: RunConfig) -> list[str]:
 
 
 def share_alike(target: Run, sources: Sequence[Run]) -> None:
-    """Link the finished single-modality trainings and controls that `target` would repeat.
+    """Link finished single-modality trainings and controls into `target`, which needs the same.
 
     All steps of a repair have the same clips and seed. The training of a modality is therefore
     the same if its branch and all settings of training are the same. The control is the same if
@@ -80,7 +80,7 @@ def share_alike(target: Run, sources: Sequence[Run]) -> None:
 
 
 def _recipes(run: Run) -> Mapping[str, Any]:
-    """Return modality -> everything that decides the weights of its single-modality model."""
+    """Return all settings that decide the weights of each single-modality model, by modality."""
     record = run.record
     training = {k: v for k, v in record.training.items() if k not in _OF_FUSED}
     return {

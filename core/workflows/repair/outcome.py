@@ -27,17 +27,17 @@ class Step:
     path : str
         Run directory; empty if there is none.
     words : tuple of str
-        Changes to the base, as options of ``fusion run``.
+        Changes to the base run, as options of ``fusion run``.
     val_uar : dict
         Candidate -> UAR on validation, mean over folds: modalities, ensemble, fused.
     best : float
         Validation UAR of the best candidate of each fold, mean over folds.
     gain : float
-        Validation UAR of the fused model minus that of the base.
+        Validation UAR of the fused model minus that of the base run's fused model.
     kept : bool
         Whether later steps build on this step.
     refused : str
-        Why the step could not be trained; empty if it was trained.
+        Reason why the step could not be trained; empty for a trained step.
     seconds : float
         Duration of the step.
     """
@@ -93,9 +93,9 @@ class Repair:
     path : Path
         Folder of the repair.
     diagnosis : Diagnosis
-        Diagnosis of the base.
+        Diagnosis of the base run.
     steps : tuple of Step
-        Steps in order, the base first.
+        Steps in order, the base run first.
     best_single : str
         The base's best single modality on validation.
     goal : float
@@ -107,9 +107,9 @@ class Repair:
     result : RunResult
         Result of the chosen step, test included.
     before : RunResult
-        Result of the base; its test was read after the selection.
+        Result of the base run; its test clips were read after the selection.
     against_base : Comparison
-        Chosen model minus the base's best single modality, on test. `result` can't give this
+        Chosen model minus the base run's best single modality, on test. `result` can't give this
         difference, because a step may change the single modalities too.
     """
 
@@ -143,7 +143,7 @@ class RepairObserver(Observer):
     """Observer of a repair and of its runs. The default methods do nothing."""
 
     def diagnosed(self, diagnosis: Diagnosis, base: Step, goal: float) -> None:
-        """Handle the diagnosis of the base, whose trainings are finished."""
+        """Handle the diagnosis of the base run, whose trainings are finished."""
 
     def trying(self, name: str, words: Sequence[str]) -> None:
         """Handle the start of a step, with its changes as options of ``fusion run``."""

@@ -31,7 +31,7 @@ class Target:
             percent = -1.0
         if not 1 < percent <= 100:
             raise ParameterError(
-                f"--target can't be {self.name!r}. It is minimum (the best single modality), "
+                f"--target can't be {self.name!r}. Accepted: minimum (the best single modality), "
                 "target (2 points more), stretch (6 points more), or a UAR in percent, above 1 and "
                 "up to 100."
             )

@@ -181,12 +181,18 @@ def test_a_row_may_be_added_to_the_table_of_a_trained_model(ensemble, new, words
 
 
 REFUSED = {
-    "mel.hop=100": ("another mel: hop was 512 and is now 100", "--set mel.hop=512"),
+    "mel.hop=100": (
+        "The feature mel has changed since the training: hop was 512 and is now 100",
+        "--set mel.hop=512",
+    ),
     "precomputed.columns=a": (
-        'another precomputed: columns was ["a", "b", "c"] and is now ["a"]',
+        'precomputed has changed since the training: columns was ["a", "b", "c"] and is now ["a"]',
         "--set precomputed.columns=a,b,c",
     ),
-    "train.epochs=3": ("'train' is no feature of this run", "The model takes: mel, precomputed."),
+    "train.epochs=3": (
+        "'train' is not a feature of this run",
+        "The model takes: mel, precomputed.",
+    ),
     "precomputed.tabel=x": ("no parameter of precomputed 'tabel'", "Did you mean 'table'"),
     "precomputed.table=no.csv": ("no.csv can't be read", "--set precomputed.table=FILE.csv"),
 }

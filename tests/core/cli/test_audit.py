@@ -240,7 +240,7 @@ def test_a_folder_with_other_files_is_refused(corpus, cache, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     command = ["audit", "--data", str(corpus), "--cache", cache, "--out", str(tmp_path)]
     assert run_cli(command) == 2
-    assert "exists already and is not empty" in capsys.readouterr().err
+    assert "already exists and is not empty" in capsys.readouterr().err
 
 
 # -- fusion run under the same splits ------------------------------------------------

@@ -202,7 +202,7 @@ def test_a_budget_in_minutes_sets_the_epochs(corpus, cache, tmp_path, monkeypatc
     [
         (["--strategies", "nope"], "There is no strategy 'nope'"),
         (["--balancers", "ogm"], "There is no balancer 'ogm'"),
-        (["--budget", "soon"], "--budget takes steps per training or a total time"),
+        (["--budget", "soon"], "--budget must be steps per training or a total time"),
         (["--budget", "0.00001min"], "one epoch of all trainings takes"),
         (["--set", "gradscale.alpha=1"], "takes no part"),
         (["--set", "train.lr=fast"], "train.lr must be float"),
@@ -226,14 +226,14 @@ def test_mistakes_are_found_before_training(corpus, cache, tmp_path, capsys, mor
 
 def test_a_folder_with_other_contents_is_refused(compared, corpus, cache, tmp_path, capsys):
     assert run_cli(options(corpus, cache, "--out", str(compared))) == 2
-    assert f"{compared} holds another comparison" in capsys.readouterr().err
+    assert f"{compared} holds the comparison of another request" in capsys.readouterr().err
     assert run_cli(["compare", "--resume", str(tmp_path)]) == 2
-    assert "holds no comparison" in capsys.readouterr().err
+    assert "is not the folder of a comparison" in capsys.readouterr().err
     assert run_cli(["compare", "--resume", str(compared), "--folds", "4"]) == 2
     assert "--folds can't be given with --resume" in capsys.readouterr().err
     assert run_cli(["-p", "no:gated", "compare", "--resume", str(compared)]) == 2
     assert "-p can't be given with --resume" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert run_cli(options(corpus, cache, "--out", str(tmp_path))) == 2
-    assert "exists already and is not empty" in capsys.readouterr().err
+    assert "already exists and is not empty" in capsys.readouterr().err
     assert Path(tmp_path / "file").exists()

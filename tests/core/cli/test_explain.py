@@ -180,7 +180,7 @@ def test_folds_in_parallel_give_the_same_explanation(corpus, cache, tmp_path):
         (["--axis", "smell=time"], "no modality to divide 'smell'"),
         (["--axis", "mel=time", "--axis", "mel=channel"], "names mel twice"),
         (["--clip", "x.wav", "--part", "val"], "--part has no effect with --clip"),
-        (["--out", "no/such/folder.json"], "there is no folder no/such"),
+        (["--out", "no/such/folder.json"], "the folder no/such does not exist"),
         (["--device", "abacus"], "--device abacus can't be used here"),
     ],
 )
@@ -199,4 +199,4 @@ def test_an_unfinished_run_is_refused(finished, tmp_path, capsys):
     assert "is not finished" in said
     assert f"fusion run --resume {tmp_path}" in said
     assert run_cli(["explain", str(tmp_path / "nowhere")]) == 2
-    assert "is no run directory" in capsys.readouterr().err
+    assert "is not a run directory" in capsys.readouterr().err

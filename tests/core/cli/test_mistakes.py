@@ -81,7 +81,7 @@ def test_an_existing_run_directory_is_refused(capsys, table, tmp_path):
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     error = mistake(capsys, "--data", table(), "--out", str(out))
-    assert "exists already" in error and "--out" in error
+    assert "already exists" in error and "--out" in error
     assert (out / "notes.txt").read_text() == "mine"
     (out / "run.json").write_text('{"format": 1}')
     error = mistake(capsys, "--data", table(), "--out", str(out))
@@ -140,7 +140,7 @@ def test_a_class_without_test_clips_is_reported(capsys, tmp_path):
 def test_no_readable_recording(capsys, table, tmp_path):
     error = mistake(capsys, "--data", table(), "--out", str(tmp_path / "out"), "--cache",
                     str(tmp_path / "cache"), "--jobs", "1")  # fmt: skip
-    assert "No recording could be read" in error
+    assert "No recording can be read" in error
 
 
 def test_mistakes_with_resume(capsys, tmp_path):

@@ -140,7 +140,7 @@ def test_the_same_command_trains_nothing_again(mended) -> None:
 def test_another_repair_in_the_same_folder_is_refused(mended, capsys) -> None:
     _, command = mended
     assert run_cli([*command, "--budget", "1h"]) == 2
-    assert "holds another repair" in capsys.readouterr().err
+    assert "holds the repair of another request" in capsys.readouterr().err
 
 
 def test_a_target_that_is_met_needs_no_step(finished, tmp_path, capsys) -> None:
@@ -176,14 +176,14 @@ def test_an_impossible_step_is_left_out_and_the_others_continue(options, tmp_pat
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        (["diagnose", "nowhere"], "no run directory"),
+        (["diagnose", "nowhere"], "is not a run directory"),
         (["diagnose", "RUN", "--epochs", "3"], "--epochs can't be given with RUN"),
         (["diagnose", "RUN", "--set", "train.lr=1"], "--set can't be given with RUN"),
         (["diagnose", "RUN", "--set", "diagnosis.scale=3"], "scale_ratio"),
         (["diagnose", "RUN", "--set", "diagnosis.scale_ratio=0"], "must be above 0"),
         (["repair", "RUN", "--target", "best"], "--target can't be 'best'"),
         (["repair", "RUN", "--steps", "levelld"], "levelled"),
-        (["repair", "RUN", "--budget", "600"], "takes a time"),
+        (["repair", "RUN", "--budget", "600"], "must be a time, and is '600'"),
         (["repair", "RUN", "--strategy", "sum"], "--strategy can't be given with RUN"),
     ],
 )

@@ -68,7 +68,7 @@ def test_the_environment_variable_names_the_trace_file(
     }
     monkeypatch.setenv("FUSION_TRACE_HOOKS", str(tmp_path / "nowhere" / "mine.jsonl"))
     assert run_cli(["plugins", "list"]) == 2
-    assert f"there is no folder {tmp_path / 'nowhere'}." in capsys.readouterr().err
+    assert f"the folder {tmp_path / 'nowhere'} does not exist." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_the_output_of_tuning(tuned, capsys):
      (["--tune", "many"], "not a valid integer"),
      (["--tune", "2", "--features", "mel", "--strategy", "concat", "--set", "train.lr=1", "--set",
        "train.weight_decay=0", "--set", "train.label_smoothing=0", "--set",
-       "branch.mel.dropout=0"], "--tune has nothing to try")],
+       "branch.mel.dropout=0"], "--tune has no parameter to search")],
 )  # fmt: skip
 def test_mistakes_in_tune(corpus, cache, tmp_path, capsys, options, words):
     out = tmp_path / "out"

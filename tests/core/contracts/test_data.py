@@ -135,7 +135,7 @@ def test_an_array_is_converted_to_the_declared_dtype():
     ("array", "dtype", "words", "hint"),
     [
         (None, "float32", r" of x returned None\.", "return"),
-        (np.ones(3), "float32", r"shape \(2,\) and returned one of shape \(3,\)", "self.shape"),
+        (np.ones(3), "float32", r"shape \(2,\), but returned one of shape \(3,\)", "self.shape"),
         (np.ones((1, 2)), "float32", r"one of shape \(1, 2\)", "self.shape"),
         (np.array([1, np.nan]), "float32", "an array with NaN or infinite values", None),
         (np.array([-np.inf, 0]), "float32", "an array with NaN or infinite values", None),

@@ -71,9 +71,9 @@ def test_texts_of_ranges():
      (lambda: Uniform(2, 1), "first must be below"),
      (lambda: Uniform(0, float("inf")), "both finite"),
      (lambda: Uniform(float("nan"), 1), "both finite"),
-     (lambda: Uniform("0", 1), "'0' is no number"),
-     (lambda: Uniform(False, 1), "False is no number"),
-     (lambda: Integer(0.5, 3), "0.5 is no whole number"),
+     (lambda: Uniform("0", 1), "'0' is not a number"),
+     (lambda: Uniform(False, 1), "False is not a number"),
+     (lambda: Integer(0.5, 3), "0.5 is not a whole number"),
      (lambda: LogUniform(0, 1), "above 0"),
      (lambda: LogInteger(0, 4), "above 0"),
      (lambda: Choice("a"), "two or more different"),
@@ -89,7 +89,7 @@ def test_an_invalid_range_is_refused_at_its_definition(make, words):
     "data", [{}, {"kind": "Normal", "low": 0, "high": 1}, {"kind": "Uniform"}, "Uniform", None]
 )
 def test_invalid_json_of_a_range_is_refused(data):
-    with pytest.raises(ParameterError, match="no range of a parameter"):
+    with pytest.raises(ParameterError, match="is not a range of a parameter"):
         space_from_json(data)
 
 
@@ -111,14 +111,15 @@ def test_valid_ranges_of_parameters():
      {"rate": Choice(None, 0.5)}],
 )  # fmt: skip
 def test_a_range_with_invalid_values_of_the_parameter_is_refused(space):
-    with pytest.raises(ParameterError, match=r"Thing.space\['.*'\] is .*, and .* is "):
+    with pytest.raises(ParameterError, match=r"Thing.space\['.*'\] is .*, but .* is "):
         space_of(thing(**space))
 
 
 def test_a_range_without_a_parameter_is_refused():
     with pytest.raises(UnknownNameError, match="no parameter of Thing 'rat'.*Did you mean 'rate'"):
         space_of(thing(rat=Uniform(0, 1)))
-    with pytest.raises(ParameterError, match=r"Thing.space\['rate'\] is \(0, 1\), which is no ran"):
+    expected = r"Thing.space\['rate'\] is \(0, 1\), which is not a range"
+    with pytest.raises(ParameterError, match=expected):
         space_of(thing(rate=(0, 1)))
 
 

@@ -153,7 +153,7 @@ def report(*absent):
 def test_absent_clips_are_found_by_their_keys():
     found = absent_of(report(("text", "k1"), ("text", "k3")), ["k0", "k1", "k1", "k2"])
     assert {m: flags.tolist() for m, flags in found.items()} == {"text": [False, True, True, False]}
-    with pytest.raises(CorpusError, match="No clip has the feature 'text'. The first: no text"):
+    with pytest.raises(CorpusError, match="No clip has the feature 'text'. First clip: no text"):
         absent_of(report(("text", "k1")), ["k1", "k1"])
 
 

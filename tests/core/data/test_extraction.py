@@ -89,7 +89,8 @@ def test_storage_dtype(tmp_path: Path) -> None:
     assert array.tolist() == [35008.0, 35008.0]  # the nearest float16 value
     with pytest.raises(PluginError, match=r"values up to 7e\+04, which float16 can't hold"):
         Extraction.of(half).compute(Recording(Path("x")))
-    with pytest.raises(ParameterError, match="float16, float32, float64, not as 'int8'"):
+    expected = "'int8' can't be stored. Accepted: float16, float32, float64"
+    with pytest.raises(ParameterError, match=expected):
         make_extractor(cls, {}, "int8")
 
 
@@ -194,8 +195,8 @@ def test_failures_in_batches_are_returned_for_each_recording() -> None:
         "RecordingError: bad: can't be read",
         "MissingModalityError: none: has no length",
         [2],
-        "PluginError: Extractor 'length' declares arrays of shape (1,) and returned one of shape "
-        "(2,).\n  hint: Set self.shape in __init__ to what extract() returns.",
+        "PluginError: Extractor 'length' declares arrays of shape (1,), but returned one of shape "
+        "(2,).\n  hint: Set self.shape in __init__ to the shape that extract() returns.",
         [3],
         [4],
     ]

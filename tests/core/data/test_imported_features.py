@@ -156,9 +156,9 @@ def test_complex_numbers_are_refused(root: Path, registry: Registry) -> None:
         ("mel", "plugin 'mel' .* gives that name to its extractor"),
         ("table", "gives that name to its corpus"),
         ("gated", "gives that name to its strategy"),
-        ("Video", "lower case"),
-        ("my.video", "lower case"),
-        ("2d", "lower case"),
+        ("Video", "lower-case"),
+        ("my.video", "lower-case"),
+        ("2d", "lower-case"),
         ("fused", "'fused' is reserved"),
         ("train", "'train' is reserved"),
         ("keys", "'keys' is reserved"),
@@ -170,7 +170,7 @@ def test_invalid_names_are_refused(root: Path, registry: Registry, name: str, pr
     assert re.search(problem, str(name_problem(name, registry)))
     if name != "mel":  # for mel, the plugin is used
         import_feature(FeatureCache(root / "cache"), name, root / "video.csv")
-        with pytest.raises(ParameterError, match=f"'{name}' can't take part in a run: .*{problem}"):
+        with pytest.raises(ParameterError, match=f"'{name}' can't be used in a run: .*{problem}"):
             make_extractors(config(root, name), registry)
 
 

@@ -57,8 +57,9 @@ def test_a_speaker_in_two_parts_is_refused(column):
         make_splits(clips, SIX)
     message = str(error.value)
     assert (
-        f"7 of 10 speakers are in more than one part: x/bad0 in {parts[0]}, {parts[1]}" in message
-    )
+        f"7 of 10 speakers are in more than one part of the prescribed {column}: "
+        f"x/bad0 in {parts[0]}, {parts[1]}"
+    ) in message
     assert "x/bad4" in message
     assert "x/bad5" not in message
     assert "and 2 more" in message
@@ -78,10 +79,10 @@ def test_a_column_filled_for_only_some_clips_is_refused(column):
 @pytest.mark.parametrize(
     ("column", "assignment", "folds", "message"),
     [
-        ("fold", {"a": "1", "b": "2", "c": "3"}, 5, r"prescribes 3 folds \(1, 2, 3\) and 5"),
+        ("fold", {"a": "1", "b": "2", "c": "3"}, 5, r"prescribes 3 folds \(1, 2, 3\), but 5"),
         ("fold", {"a": "1", "b": "2"}, None, "prescribes 2 folds .* at least 3 are needed"),
         ("split", {"a": "train", "b": "val", "c": "test"}, 3, "3 folds were requested, but"),
-        ("split", {"a": "train", "b": "dev", "c": "test"}, None, "'dev' is unknown; possible are"),
+        ("split", {"a": "train", "b": "dev", "c": "test"}, None, "'dev' is unknown. Known:"),
         ("split", {"a": "train", "b": "val"}, None, "no clips for test"),
         ("split", {"a": "test", "b": "val"}, None, "no clips for train"),
         ("split", {"a": "train", "b": "test"}, None, "only one training speaker"),

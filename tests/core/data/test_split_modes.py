@@ -81,8 +81,8 @@ def test_only_a_split_by_sentence_needs_sentences():
     with pytest.raises(SplitError) as error:
         check_known(clips, MODES["sentence"])
     assert (
-        "and 3 of 4 clips have none; b/00/sad-0.wav is the first (corpora without sentences: a, b)"
-        in error.value.message
+        "but 3 of 4 clips have none. First of these clips: b/00/sad-0.wav. "
+        "Corpora without sentences: a, b." in error.value.message
     )
     assert "column called sentence" in error.value.hint
 

@@ -18,7 +18,7 @@ def test_corpora_that_can_not_be_adapted_are_refused():
     check_adapt("none", pooled)
     with pytest.raises(CorpusError, match="corpus 'b' each of the 2 clips has a different speaker"):
         check_adapt("speaker", pooled)
-    with pytest.raises(CorpusError, match="all clips are of one: '1' in the corpus 'a'"):
+    with pytest.raises(CorpusError, match="all clips are of one speaker: '1' in the corpus 'a'"):
         check_adapt("speaker", pooled[:2])
     with pytest.raises(UnknownNameError, match="speakers"):
         check_adapt("speakers", pooled)

@@ -20,7 +20,7 @@ def test_durations(text: str, hours: float) -> None:
     "text", ["", "30", "d", "-1d", "1m", "1 month", "1e3d", "inf", "9" * 30 + "w"]
 )
 def test_invalid_durations_are_refused(text: str) -> None:
-    with pytest.raises(ParameterError, match="--older-than takes a time") as caught:
+    with pytest.raises(ParameterError, match="--older-than must be a time, and is") as caught:
         parse_duration(text, "--older-than")
     assert repr(text) in caught.value.message
     assert "--older-than 30d" in str(caught.value)

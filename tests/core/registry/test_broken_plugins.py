@@ -150,8 +150,9 @@ def test_an_unknown_name_of_a_broken_plugin_hints_at_the_plugin(installed):
 
 EXTRACTED = {
     "array": (
-        "Extractor 'pitch' of plugin 'mine' (mine.py) declares arrays of shape (3,) and returned "
-        "one of shape (4,).\n  hint: Set self.shape in __init__ to what extract() returns."
+        "Extractor 'pitch' of plugin 'mine' (mine.py) declares arrays of shape (3,), but returned "
+        "one of shape (4,).\n  hint: Set self.shape in __init__ to the shape that extract() "
+        "returns."
     ),
     "no array": (
         "Extractor 'pitch' of plugin 'mine' (mine.py) returned None.\n"
@@ -314,8 +315,8 @@ def test_an_exception_of_an_extractor_in_other_processes(cli):
     assert code == 2
     (line,) = lines
     assert re.sub(r"data/\w+\.npy", "FILE", line) == (
-        "error: No recording could be read. The first: FILE: pitch: IndexError: list index out of "
-        "range. Raised in Pitch.extract (mine.py, line LINE), the extractor 'pitch' of plugin "
+        "error: No recording can be read. First failure: FILE: pitch: IndexError: list index out "
+        "of range. Raised in Pitch.extract (mine.py, line LINE), the extractor 'pitch' of plugin "
         "'mine' (mine.py)."
     )
 

@@ -154,10 +154,10 @@ REFUSED = {
         lambda: exit("no licence"),
         "its hook fusion_strategies raised SystemExit: no licence",
     ),
-    "class": (lambda: Sum, "returned the class Sum, and has to return a list of Strategy classes."),
-    "nothing": (lambda: None, "returned None, and has to return a list of Strategy classes."),
-    "other kind": (lambda: [Sum, Odd], "returned the class Odd, which is no Strategy class."),
-    "text": (lambda: "Sum", "returned 'S', which is no Strategy class."),
+    "class": (lambda: Sum, "returned the class Sum, and must return a list of Strategy classes."),
+    "nothing": (lambda: None, "returned None, and must return a list of Strategy classes."),
+    "other kind": (lambda: [Sum, Odd], "returned the class Odd, which is not a Strategy class."),
+    "text": (lambda: "Sum", "returned 'S', which is not a Strategy class."),
 }
 
 
@@ -210,7 +210,7 @@ def test_a_plugin_that_pluggy_refuses_is_reported_with_its_message(installed):
     installed({"wraps": a_sum().replace("@hookimpl", "@hookimpl(wrapper=True)")})
     (problem,) = Registry().problems
     assert str(problem) == (
-        "plugin 'wraps' (fusion-wraps 2.1) was skipped: pluggy refuses it: Declared as "
+        "plugin 'wraps' (fusion-wraps 2.1) was skipped: pluggy rejects it: Declared as "
         "wrapper=True or hookwrapper=True but function is not a generator function."
     )
 

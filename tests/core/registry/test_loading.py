@@ -89,7 +89,7 @@ def test_a_file_that_can_not_be_loaded_is_named_with_the_cause(plugin):
 
 def test_a_missing_file_is_reported(tmp_path):
     assert refused(str(tmp_path / "mine.py")) == (
-        "there is no such file.",
+        "the file does not exist.",
         "Correct the path given to -p.",
     )
 
@@ -130,8 +130,8 @@ def test_an_entry_point_that_is_no_module_is_reported(installed, tmp_path):
     points.write_text("[fusion]\ncolon = broken_colon:Sum\n")
     (problem,) = Registry().problems
     assert str(problem) == (
-        "plugin 'colon' (fusion-colon 2.1) was skipped: its entry point names a type, which is no "
-        "module."
+        "plugin 'colon' (fusion-colon 2.1) was skipped: its entry point names a type, which is not "
+        "a module."
     )
     assert problem.remedy.startswith("Name the module in pyproject.toml, without a colon. Or run")
 
@@ -158,7 +158,7 @@ def test_modules_without_a_version_or_with_a_known_one_are_loaded(said, plugin):
 @pytest.mark.parametrize("version", ["0", "-1", "True", "None", "1.0", "'1'"])
 def test_an_invalid_version_is_refused(version, plugin):
     assert refused(plugin(f"api_version = {version}\n")) == (
-        f"its api_version is {version}, which is no version of the plugin contract.",
+        f"its api_version is {version}, which is not a version of the plugin contract.",
         f"Write api_version = {API_VERSION}.",
     )
 

@@ -88,7 +88,7 @@ BROKEN = {
     ),
     "wrong class": (
         "from fusion import hookimpl\n@hookimpl\ndef fusion_strategies(): return [int]",
-        "which is no Strategy class",
+        "which is not a Strategy class",
     ),
     "no name": (
         "from fusion import Balancer, hookimpl\nclass B(Balancer): pass\n"

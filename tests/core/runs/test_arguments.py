@@ -44,9 +44,7 @@ def test_a_command_line_option_is_refused_with_its_python_form():
 def test_a_value_that_is_no_whole_number_above_the_minimum_is_refused(value):
     with pytest.raises(ParameterError) as caught:
         check_whole(2, jobs=3, folds=value)
-    assert caught.value.message == (
-        f"folds must be a whole number of 2 or more, and was given {value!r}."
-    )
+    assert caught.value.message == (f"folds must be a whole number of 2 or more, and is {value!r}.")
 
 
 def test_none_is_accepted_only_for_optional_numbers():
@@ -85,7 +83,7 @@ def test_a_value_that_is_no_text_is_refused(value, named):
     with pytest.raises(ParameterError) as caught:
         texts("data", value)
     assert caught.value.message == (
-        f"data takes text or a path, or several of them, and was given {named}."
+        f"data must be one or several texts or paths, and {named} is neither."
     )
 
 
@@ -93,7 +91,7 @@ def test_pairs_are_written_as_on_the_command_line():
     assert pairs("branch", {"mel": "crnn", "text": "mlp"}) == ("mel=crnn", "text=mlp")
     assert pairs("dtype", "float16") == ("float16",)
     assert pairs("dtype", None) == ()
-    with pytest.raises(ParameterError, match="dtype takes text"):
+    with pytest.raises(ParameterError, match="dtype must be one or several texts"):
         pairs("dtype", 16)
 
 
@@ -124,5 +122,5 @@ def test_settings_of_another_form_are_refused_with_an_example(chosen, example):
     ((name, value),) = chosen.items()
     with pytest.raises(ParameterError) as caught:
         settings_texts({"train.epochs": 2, **chosen})
-    assert f"was given {name!r} -> {value!r}" in caught.value.message
+    assert f"maps {name!r} to {value!r}" in caught.value.message
     assert example in caught.value.hint

@@ -86,7 +86,7 @@ def test_strict_accepts_a_clip_that_lacks_one_feature(tmp_path):
 
 def test_no_readable_recording(tmp_path):
     names = [f"s{s}_{label}_{k}" for s in range(6) for label in ("happy", "sad") for k in (0, 1)]
-    with pytest.raises(CorpusError, match="No recording could be read. The first: Can't read"):
+    with pytest.raises(CorpusError, match="No recording can be read. First failure: Can't read"):
         extract(planned(tmp_path, changed=dict.fromkeys(names, "no | numbers")), jobs=1)
 
 
@@ -99,12 +99,11 @@ def test_readable_clips_must_be_enough_to_train_on(tmp_path):
     with pytest.raises(SplitError) as caught:
         extract(plan, jobs=1)
     assert caught.value.message.startswith(
-        f"{len(sad)} recordings can't be read or have none of the features, and without them: "
+        f"{len(sad)} recordings can't be read or have none of the features. Without them: "
         "The part train needs clips of every class."
     )
     assert (
-        caught.value.hint.startswith("The first of these recordings: ")
-        and ".wav" in caught.value.hint
+        caught.value.hint.startswith("First of these recordings: ") and ".wav" in caught.value.hint
     )
 
 
@@ -114,7 +113,9 @@ def test_clips_that_have_a_feature_must_be_enough_to_train_on(tmp_path):
     for number, i in enumerate(split.train):
         if clips[i].label == "sad":
             (tmp_path / clips[i].name).write_text(f"{number} {number} | ")
-    with pytest.raises(SplitError, match="clips have no second, and without them: The part train"):
+    with pytest.raises(
+        SplitError, match="clips have no second. Without these clips: The part train"
+    ):
         extract(plan, jobs=1)
 
 

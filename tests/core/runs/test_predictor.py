@@ -140,13 +140,13 @@ def test_only_source_settings_can_be_changed(both):
     with pytest.raises(RunError) as caught:
         Predictor(both, settings={"first": {"scale": "2"}})
     assert caught.value.message == (
-        "The model was trained with another first: scale was 1.0 and is now 2.0."
+        "The feature first has changed since the training: scale was 1.0 and is now 2.0."
     )
     assert caught.value.hint == "Use the value of the training: --set first.scale=1.0"
 
 
 def test_settings_must_belong_to_features(both):
-    with pytest.raises(ParameterError, match="'concat' is no feature of this run") as caught:
+    with pytest.raises(ParameterError, match="'concat' is not a feature of this run") as caught:
         Predictor(both, settings={"concat": {"x": 1}})
     assert "first, second" in caught.value.hint
 

@@ -113,7 +113,7 @@ def test_a_newer_format_asks_for_an_update():
     with pytest.raises(RunError) as caught:
         read(whole(format=FORMAT + 1))
     assert caught.value.message == (
-        f"{FILE.parent} has run format {FORMAT + 1}, and this version reads up to {FORMAT}."
+        f"{FILE.parent} has run format {FORMAT + 1}, but this version reads up to {FORMAT}."
     )
     assert "pip install -U modal-fusion" in caught.value.hint
 

@@ -65,7 +65,7 @@ def test_a_parameter_given_twice_is_refused(registry, name, option):
         asked(registry, **{name: 3}, settings=(f"train.{name}=3",))
     assert (
         caught.value.message
-        == f"{option} and --set train.{name} are the same parameter: give one of them."
+        == f"{option} and --set train.{name} can't be given together: they are the same parameter."
     )
 
 
@@ -76,7 +76,7 @@ def test_features_are_separated_by_commas():
 
 def test_branches_by_modality():
     assert parse_branches(("mel=crnn", "text=a=b")) == {"mel": "crnn", "text": "a=b"}
-    with pytest.raises(ParameterError, match="takes MODALITY=NAME, and was given 'crnn'"):
+    with pytest.raises(ParameterError, match="must be MODALITY=NAME, and is 'crnn'"):
         parse_branches(("mel=cnn", "crnn"))
     with pytest.raises(ParameterError, match="names the branch of 'mel' twice"):
         parse_branches(("mel=cnn", "mel=crnn"))

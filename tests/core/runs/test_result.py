@@ -66,7 +66,7 @@ def test_predictions_of_one_recording_and_of_several(result, corpus):
 
 
 def test_settings_are_passed_to_the_extractors(result):
-    with pytest.raises(ParameterError, match="'concat' is no feature"):
+    with pytest.raises(ParameterError, match="'concat' is not a feature"):
         result.predict("x.wav", settings={"concat": {}})
 
 

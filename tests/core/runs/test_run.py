@@ -78,7 +78,7 @@ def test_a_run_is_created_only_once(tmp_path):
         with pytest.raises(RunError, match="Another process works on the run"):
             Run.create(path)  # empty, but locked
         run.begin(record_of(), DATA)
-    with pytest.raises(RunError, match="exists already and is not empty") as caught:
+    with pytest.raises(RunError, match="already exists and is not empty") as caught:
         Run.create(path)
     assert f"fusion run --resume {path};" in caught.value.hint and "--out" in caught.value.hint
 
@@ -87,13 +87,13 @@ def test_a_folder_with_files_is_refused_and_left_unchanged(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="is not empty") as caught:
         Run.create(tmp_path)
-    assert caught.value.hint == "Name another folder with --out."
+    assert caught.value.hint == "Name another folder: --out DIR"
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
 def test_a_path_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(RunError, match="already exists"):
         Run.create(tmp_path / "file")
     with pytest.raises(StorageError, match="can't be created: Not a directory") as caught:
         Run.create(tmp_path / "file" / "run")
@@ -260,7 +260,7 @@ def test_a_run_is_opened_as_it_was_written(tmp_path):
 @pytest.mark.parametrize("name", ["empty", "not there"])
 def test_a_folder_that_is_no_run_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="is no run directory: it holds no run.json") as caught:
+    with pytest.raises(RunError, match="is not a run directory: it has no run.json") as caught:
         Run.open(tmp_path / name)
     assert "a folder that fusion run made" in caught.value.hint
     assert not Run.exists(tmp_path / name)
@@ -362,9 +362,7 @@ def test_clips_of_another_split_are_refused(tmp_path):
     run = begun(tmp_path / "one")
     begun(tmp_path / "other", data_of(clips_of(), ["ttve", "vtet"]))
     (tmp_path / "other" / "clips.csv").replace(run.path / "clips.csv")
-    with pytest.raises(
-        RunError, match="clips.csv holds another split than the one this run was made"
-    ):
+    with pytest.raises(RunError, match="clips.csv and run.json hold different splits"):
         _ = Run.open(run.path).data
 
 

@@ -175,7 +175,7 @@ def test_no_tuning_searches_nothing(registry):
 
 @pytest.mark.parametrize("tune", [1, -3])
 def test_a_single_trial_is_refused(registry, tune):
-    with pytest.raises(ParameterError, match=f"2 trials or more, and was given {tune}"):
+    with pytest.raises(ParameterError, match=f"--tune must be 2 or more, and is {tune}"):
         search_space(replace(CONFIG, tune=tune), registry, SPEC)
 
 
@@ -196,9 +196,9 @@ def test_a_space_given_by_the_user(registry):
     ("space", "error", "words"),
     [({"concat": {}}, UnknownNameError, "no owner of parameters to tune 'concat'"),
      ({"gated": {"width": Integer(1, 2)}}, UnknownNameError, "no parameter of Gated 'width'"),
-     ({"gated": {"hidden": Uniform(1, 2)}}, ParameterError, "and hidden is int"),
-     ({"gated": {"hidden": [1, 2]}}, ParameterError, "no range"),
-     ({}, ParameterError, "nothing to try")],
+     ({"gated": {"hidden": Uniform(1, 2)}}, ParameterError, "but hidden is int"),
+     ({"gated": {"hidden": [1, 2]}}, ParameterError, "is not a range"),
+     ({}, ParameterError, "--tune has no parameter to search")],
 )  # fmt: skip
 def test_an_invalid_space_is_refused(registry, space, error, words):
     with pytest.raises(error, match=words):

@@ -64,9 +64,9 @@ def test_data_is_for_corpora_and_extractors(tmp_path):
     assert mel.recordings == [tmp_path / "a.wav", tmp_path / "b.wav"]
     ((_, ravdess),) = suites_of(chosen(registry, ["ravdess"]), {}, tmp_path)
     assert ravdess.sample == tmp_path
-    with pytest.raises(ParameterError, match="--data is for a corpus or an extractor"):
+    with pytest.raises(ParameterError, match="--data applies to a corpus or an extractor"):
         suites_of(chosen(registry, ["gated"]), {}, tmp_path)
-    with pytest.raises(CorpusError, match="no such path"):
+    with pytest.raises(CorpusError, match="The path .*nowhere does not exist"):
         suites_of(chosen(registry, ["mel"]), {}, tmp_path / "nowhere")
 
 

@@ -161,12 +161,12 @@ def test_the_error_of_a_flac_without_its_length_has_a_hint(tmp_path: Path) -> No
 
 
 def test_missing_files_folders_and_other_files_are_refused(tmp_path: Path) -> None:
-    assert "there is no such file" in why_not(tmp_path / "gone.wav")
-    assert "can't be read as sound" in why_not(tmp_path)
+    assert "the file does not exist" in why_not(tmp_path / "gone.wav")
+    assert "can't be read as audio" in why_not(tmp_path)
     for name in ("text.wav", "headerless.raw", "nothing.mp3"):
         path = tmp_path / name
         path.write_bytes(b"" if name == "nothing.mp3" else b"hello")
-        assert "can't be read as sound" in why_not(path)
+        assert "can't be read as audio" in why_not(path)
     assert "holds no samples" in why_not(write(tmp_path / "empty.wav", noise(0)))
 
 

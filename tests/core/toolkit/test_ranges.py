@@ -46,7 +46,8 @@ def test_message_has_the_ranges_and_the_values_in_their_order():
     given = {"growth": -1, "self": None, "eps": 0.3, "threshold": 0.5}
     with pytest.raises(ParameterError) as caught:
         check_ranges("amco", NEEDS, given)
-    assert caught.value.message == f"amco needs {NEEDS}; given threshold=0.5, eps=0.3, growth=-1."
+    shown = "threshold=0.5, eps=0.3, growth=-1"
+    assert caught.value.message == f"amco needs {NEEDS}, and was given {shown}."
 
 
 def test_a_range_of_an_unknown_parameter_raises():

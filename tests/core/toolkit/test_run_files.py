@@ -35,5 +35,5 @@ def test_the_error_of_an_unwritable_run_has_the_command_to_resume(tmp_path: Path
     run.write_text("")  # a file instead of the folder
     with pytest.raises(StorageError) as caught:
         Sent(run, "service.json").save()
-    assert f"{run}/service.json could not be written" in str(caught.value)
+    assert f"{run}/service.json can't be written" in str(caught.value)
     assert f"fusion run --resume {run}" in str(caught.value)

@@ -51,14 +51,14 @@ def test_a_failed_write_keeps_the_old_weights_and_leaves_no_other_file(path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(StorageError, match=f"weights {path} could not be written.*No space left"):
+    with pytest.raises(StorageError, match=f"weights {path} can't be written.*No space left"):
         save_weights(path, {"other": torch.zeros(3)}, {})
     assert set(load_weights(path)) == set(WEIGHTS)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_a_missing_folder_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="could not be written"):
+    with pytest.raises(StorageError, match="can't be written"):
         save_weights(tmp_path / "nowhere" / "model.safetensors", WEIGHTS, {})
 
 

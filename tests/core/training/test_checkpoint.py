@@ -67,7 +67,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(path, monkeypatch, error):
         raise error
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(StorageError, match=f"checkpoint {path} could not be written") as caught:
+    with pytest.raises(StorageError, match=f"checkpoint {path} can't be written") as caught:
         save_checkpoint(path, Progress(2))
     assert "--resume" in caught.value.hint and str(error) in caught.value.message
     assert load_checkpoint(path, CPU)["progress"]["epoch"] == 1
@@ -75,7 +75,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(path, monkeypatch, error):
 
 
 def test_a_missing_folder_is_a_storage_error(tmp_path):
-    with pytest.raises(StorageError, match="could not be written"):
+    with pytest.raises(StorageError, match="can't be written"):
         save_checkpoint(tmp_path / "nowhere" / "checkpoint.pt", Progress())
 
 
@@ -89,7 +89,7 @@ def test_a_damaged_checkpoint_is_reported_with_a_hint(path, damage):
         path.write_bytes({"empty": b"", "cut": content[:-200], "text": b"hello"}[damage])
     with pytest.raises(RunError, match=f"The checkpoint {path} can't be read") as error:
         load_checkpoint(path, CPU)
-    assert error.value.hint.startswith("Delete it: this training then starts again")
+    assert error.value.hint.startswith("Delete the file: this training then starts again")
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,6 @@ def test_more_folds_than_speakers_are_refused(plan):
 
 def test_clips_that_allow_no_split_are_refused(plan):
     with pytest.raises(
-        SplitError, match=r"The clips allow no split. speaker: .* random: .* corpus: "
+        SplitError, match=r"No split of the clips is possible. speaker: .* random: .* corpus: "
     ):
         plan(speakers=1, folds=200)

@@ -52,7 +52,7 @@ def test_a_recording_that_was_never_computed_and_one_that_has_changed(tmp_path):
 
 
 def test_an_argument_that_is_no_recording_is_refused_with_a_hint(made, tmp_path):
-    with pytest.raises(UserError, match="There is no recording nowhere.wav") as caught:
+    with pytest.raises(UserError, match="The recording nowhere.wav does not exist") as caught:
         why_clip(made.config, made.registry, "nowhere.wav")
     assert "#t=START,END" in caught.value.hint
     with pytest.raises(UserError, match="The folder .* is not a run directory"):

@@ -345,7 +345,7 @@ def test_folders_without_runs_are_refused(
     cache: FeatureCache, feature: Fingerprint, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for name, said in (("empty", "no run directory in"), ("nowhere", "no folder")):
+    for name, said in (("empty", "holds no run directory"), ("nowhere", "does not exist")):
         with pytest.raises(RunError, match=said):
             collect_garbage(cache, older_than=ANY, folders=[tmp_path / name])
     assert cache.missing(feature, KEYS) == []

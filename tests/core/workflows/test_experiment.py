@@ -184,7 +184,7 @@ def test_a_finished_run_does_not_fail_if_diagnosis_or_report_fails(
         "write_report": ("report", "report.html"),
     }[name]
     assert observer.warnings == [
-        f"{file} could not be written (ZeroDivisionError: no clips). The run is complete "
+        f"{file} can't be written (ZeroDivisionError: no clips). The run is complete "
         f"otherwise. To try again: fusion {command} {copied.path}"
     ]
     assert result.results.to_json() == Results.read(copied).to_json()
@@ -395,7 +395,7 @@ def test_the_name_of_a_new_run_has_time_and_method(tmp_path, monkeypatch):
     path = new_run_path(config, tmp_path)
     assert path.name == "20260102-030405-gated-lr"
     path.mkdir()
-    with pytest.raises(RunError, match="20260102-030405-gated-lr exists already") as caught:
+    with pytest.raises(RunError, match="20260102-030405-gated-lr already exists") as caught:
         new_run_path(config, tmp_path)
     assert "--out" in caught.value.hint
 

@@ -34,7 +34,7 @@ def test_budgets_are_parsed(text, budget):
 
 @pytest.mark.parametrize("text", ["", "0", "-3", "2.5", "ten", "5 days", "0h"])
 def test_invalid_budgets_are_refused(text):
-    with pytest.raises(ParameterError, match="--budget takes steps per training or a total time"):
+    with pytest.raises(ParameterError, match="--budget must be steps per training or a total time"):
         Budget.parse(text)
 
 
@@ -82,7 +82,7 @@ def test_mistakes_in_strategies_and_balancers(registry):
         make_cells(["gated", "gated"], ["none"], registry, controls=True)
     with pytest.raises(ParameterError, match="'none' is named twice"):
         make_cells(["gated"], ["none", "none"], registry, controls=True)
-    with pytest.raises(ParameterError, match="needs at least one strategy"):
+    with pytest.raises(ParameterError, match="needs one or more strategies"):
         make_cells([], ["none"], registry, controls=True)
 
 

@@ -109,5 +109,5 @@ def test_only_in_training():
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])
 def test_wrong_parameters(p):
-    with pytest.raises(ParameterError, match="needs p from 0 to below 1; given p="):
+    with pytest.raises(ParameterError, match="needs p from 0 to below 1, and was given p="):
         ModalityDropout(p=p)

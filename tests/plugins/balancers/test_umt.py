@@ -93,5 +93,5 @@ def test_with_several_passes_each_loss_is_counted_once():
 
 @pytest.mark.parametrize("weight", [-1.0, float("nan")])
 def test_wrong_parameters(weight):
-    with pytest.raises(ParameterError, match="umt needs weight >= 0; given weight="):
+    with pytest.raises(ParameterError, match="umt needs weight >= 0, and was given weight="):
         UMT(weight=weight)

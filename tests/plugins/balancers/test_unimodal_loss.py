@@ -68,5 +68,5 @@ def test_with_several_passes_each_loss_is_counted_once():
 
 @pytest.mark.parametrize("gamma", [-1.0, float("nan"), float("inf")])
 def test_wrong_parameters(gamma):
-    with pytest.raises(ParameterError, match="needs gamma >= 0; given gamma="):
+    with pytest.raises(ParameterError, match="needs gamma >= 0, and was given gamma="):
         UnimodalLoss(gamma=gamma)

@@ -239,7 +239,7 @@ def test_a_bad_recording_fails_alone(
     missing = Recording(tmp_path / "missing.wav")
     first, failed, last = extractor.extract_many([clips[0], missing, clips[1]])
     assert isinstance(failed, RecordingError)
-    assert "there is no such file" in str(failed)
+    assert "the file does not exist" in str(failed)
     np.testing.assert_allclose(first, extractor.extract(clips[0]), atol=1e-4)
     np.testing.assert_allclose(last, extractor.extract(clips[1]), atol=1e-4)
     (only,) = extractor.extract_many([missing])
@@ -440,7 +440,7 @@ def test_a_name_of_the_hub_is_found_in_its_cache(
             {"layer": -5},
             r"ssl.layer=-5 .*\n.*0 \(input of the first layer\) to 3, -1 to -4 \(from the end\)",
         ),
-        ({"frames": 0}, "frames >= 1 and batch >= 1; given frames=0, batch=8"),
+        ({"frames": 0}, "frames >= 1 and batch >= 1, and was given frames=0, batch=8"),
         ({"batch": 0}, "given frames=256, batch=0"),
     ],
 )

@@ -70,7 +70,7 @@ def test_unknown_modalities_and_axes_are_named():
         groups_of([modality], {}, {"stereo": "time"})
     with pytest.raises(UnknownNameError, match="axis of mono 'tme'. Did you mean 'time'"):
         groups_of([modality], {}, {"mono": "tme"})
-    with pytest.raises(PluginError, match="'mono' names 4 channels and has 2"):
+    with pytest.raises(PluginError, match="'mono' names 4 channels, but its arrays have 2"):
         groups_of([modality], {"mono": NAMES})
 
 

@@ -98,8 +98,8 @@ def test_a_page_is_written_completely_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "x.html"
     assert write_page(path, "first") == path
     assert write_page(path, "\u2192").read_bytes() == b"\xe2\x86\x92"
-    for out in (path / "y.html", tmp_path):  # below a file, and a folder
-        with pytest.raises(StorageError, match="could not be written") as caught:
+    for out in (path / "y.html", tmp_path):  # below a file; a folder
+        with pytest.raises(StorageError, match="can't be written") as caught:
             write_page(out, "lost")
         assert f"The report {out} " in caught.value.message and "--out" in caught.value.hint
     assert [f.name for f in tmp_path.rglob("*")] == ["new", "x.html"]

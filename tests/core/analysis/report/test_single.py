@@ -98,7 +98,7 @@ def test_a_diagnosis_without_findings_shows_its_signs_and_thresholds(run, sketch
 
 
 def test_unfinished_or_damaged_runs_are_refused(run, tmp_path):
-    with pytest.raises(RunError, match="no run directory"):
+    with pytest.raises(RunError, match="is not a run directory"):
         report_of(tmp_path)
     (run / "results.json").write_text("{}")
     with pytest.raises(RunError, match="damaged"):

@@ -85,7 +85,7 @@ def test_half_precision_halves_the_bytes(corpus, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--dtype", "float8"], "float16, float32, float64, not as 'float8'"),
+        (["--dtype", "float8"], "'float8' can't be stored. Accepted: float16, float32, float64"),
         (["--dtype", "mell=float16"], "Did you mean 'mel'"),
         (["--executor", "dask"], "needs the address of a scheduler"),
         (["--scheduler", "tcp://x:1"], "have no scheduler"),

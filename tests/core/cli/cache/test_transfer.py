@@ -206,7 +206,7 @@ MISTAKES = {
         ["import", "mel", "there.h5"],
         ["'mel'", "extractor", "copy their folder"],
     ),
-    "a name": (["import", "my-face", "there.h5"], ["'my-face'", "lower case"]),
+    "a name": (["import", "my-face", "there.h5"], ["'my-face'", "lower-case"]),
     "no source": (["import", "face", "none.csv"], ["none.csv does not exist", ".tsv"]),
     "no HDF5": (["import", "face", "there.h5"], ["there.h5 is not an HDF5 file"]),
     "no dtype": (["import", "face", "a.csv", "--dtype", "flat"], ["no dtype 'flat'"]),

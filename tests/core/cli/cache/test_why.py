@@ -123,7 +123,7 @@ def test_why_of_a_cache_on_another_machine(corpus, cache, finished, tmp_path, ca
 def test_mistakes_in_why(finished, tmp_path, capsys):
     code, _, err = said(capsys, "cache", "why", tmp_path / "none.wav")
     assert code == 2
-    assert "There is no recording" in err
+    assert "The recording " in err and "does not exist" in err
     code, _, err = said(capsys, "cache", "why", tmp_path)
     assert code == 2
     assert "no run.json" in err

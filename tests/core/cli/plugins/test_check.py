@@ -183,7 +183,7 @@ def test_parameters_are_set_by_options(capsys, file):
     code, _, err = check(capsys, file(NEEDS))
     assert code == 2
     assert err == (
-        "error: balancer 'needs' can't be made with its defaults: needs.table is empty.\n"
+        "error: balancer 'needs' can't be created with its defaults: needs.table is empty.\n"
         "hint:  Set its parameters: --set needs.PARAMETER=VALUE\n"
     )
     code, out, _ = check(capsys, file(NEEDS), "--set", "needs.table=x")
@@ -194,12 +194,12 @@ def test_parameters_are_set_by_options(capsys, file):
     ("arguments", "words"),
     [
         (["gatd"], "There is no plugin 'gatd'. Did you mean 'gated'"),
-        (["./nowhere.py"], "there is no such file"),
+        (["./nowhere.py"], "the file does not exist"),
         (["gated", "--set", "gated.hiden=3"], "There is no parameter of gated 'hiden'"),
         (["gated", "--set", "mel.hop=3"], "There is no plugin to check 'mel'"),
-        (["gated", "--set", "hidden=3"], "--set takes OWNER.PARAMETER=VALUE"),
-        (["gated", "--data", "."], "--data is for a corpus or an extractor"),
-        (["mel", "--data", "nowhere"], "There is no such path: nowhere"),
+        (["gated", "--set", "hidden=3"], "--set must be OWNER.PARAMETER=VALUE"),
+        (["gated", "--data", "."], "--data applies to a corpus or an extractor"),
+        (["mel", "--data", "nowhere"], "The path nowhere does not exist."),
     ],
 )
 def test_mistakes_in_check(capsys, arguments, words):
@@ -255,8 +255,8 @@ def test_every_third_party_plugin_is_checked(capsys, file, monkeypatch):
     assert "corpus 'mine': " in out
     assert "strategy" not in out
     assert (
-        "  not checked: balancer 'needs' can't be made with its defaults: needs.table is\n"
-        "  empty.\n"
+        "  not checked: balancer 'needs' can't be created with its defaults: needs.table\n"
+        "  is empty.\n"
         "    Set its parameters: --set needs.PARAMETER=VALUE\n"
     ) in out
 

@@ -61,7 +61,10 @@ def test_a_package_in_the_current_folder(capsys: pytest.CaptureFixture[str]) -> 
         (["strategy", "my-gate"], ["'my-gate' can't be the name", "Did you mean my_gate?"]),
         (["branch", "gated"], ["'gated' is taken: it is a strategy of modal-fusion"]),
         (["strategy", "fused"], ["'fused' is reserved"]),
-        (["strategy", "tilt", "--dir", "no/such"], ["There is no folder", "--dir FOLDER"]),
+        (
+            ["strategy", "tilt", "--dir", "no/such"],
+            ["the parent of such, does not exist", "--dir FOLDER"],
+        ),
         (["strategy"], ["Missing argument 'NAME'"]),
     ],
 )

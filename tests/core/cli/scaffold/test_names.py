@@ -19,16 +19,16 @@ from fusion.core.registry.registry import Registry
 @pytest.mark.parametrize(
     ("name", "said", "hint"),
     [
-        ("my-gate", "lower case letters", "Did you mean my_gate?"),
-        ("MyGate", "lower case letters", "Did you mean mygate?"),
-        ("my gate!", "lower case letters", "Did you mean my_gate?"),
-        ("fusion-gate", "lower case letters", "Did you mean gate?"),
-        ("_gate", "lower case letters", "Did you mean gate?"),
-        ("my__gate", "lower case letters", "Did you mean my_gate?"),
-        ("3gates", "lower case letters", None),
-        ("größe", "lower case letters", "Did you mean gr_e?"),
-        ("", "lower case letters", None),
-        ("../gate", "lower case letters", "Did you mean gate?"),
+        ("my-gate", "lower-case letters", "Did you mean my_gate?"),
+        ("MyGate", "lower-case letters", "Did you mean mygate?"),
+        ("my gate!", "lower-case letters", "Did you mean my_gate?"),
+        ("fusion-gate", "lower-case letters", "Did you mean gate?"),
+        ("_gate", "lower-case letters", "Did you mean gate?"),
+        ("my__gate", "lower-case letters", "Did you mean my_gate?"),
+        ("3gates", "lower-case letters", None),
+        ("größe", "lower-case letters", "Did you mean gr_e?"),
+        ("", "lower-case letters", None),
+        ("../gate", "lower-case letters", "Did you mean gate?"),
         ("fusion_gate", "module would be called fusion_fusion_gate", "Did you mean gate?"),
         (33 * "x", "33 characters", None),
         ("lambda", "a keyword of Python", "my_lambda or lambda_balancer"),
@@ -54,7 +54,7 @@ def test_the_name_of_an_existing_module_is_refused(
     (tmp_path / "fusion_taken.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
-        ParameterError, match=r"The module fusion_taken exists already: .*fusion_taken\.py"
+        ParameterError, match=r"The module fusion_taken already exists: .*fusion_taken\.py"
     ):
         check_name("branch", "taken", registry)
 

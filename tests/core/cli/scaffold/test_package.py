@@ -135,7 +135,7 @@ def test_a_file_and_a_missing_parent_are_refused(registry: Registry, tmp_path: P
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is a file"):
         make_package("strategy", "tilt", folder=tmp_path / "file", registry=registry)
-    with pytest.raises(UserError, match=r"no folder .*missing to put new into"):
+    with pytest.raises(UserError, match=r"The folder .*missing, the parent of new, does not exist"):
         make_package("strategy", "tilt", folder=tmp_path / "missing/new", registry=registry)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

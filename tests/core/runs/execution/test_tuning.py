@@ -190,4 +190,4 @@ def test_a_damaged_record_of_trials_is_an_error_with_a_hint(run, text):
     (run.training(NAME) / "trials.jsonl").write_text(text)
     with pytest.raises(RunError, match="trials.jsonl can't be read") as caught:
         tune(run, NAME, SEARCH, Fitter())
-    assert "Delete it" in caught.value.hint
+    assert "Delete the file" in caught.value.hint

@@ -80,7 +80,8 @@ def test_missing_weights_are_reported(copied):
     (folder / "model.safetensors").unlink()
     with pytest.raises(RunError, match=r"fold0/first/model\.safetensors can't be read") as caught:
         validate_all(copied, jobs=0)
-    assert caught.value.hint == f"Delete {folder}; fusion run --resume then trains it again."
+    expected = f"Delete the folder {folder}: fusion run --resume then trains again."
+    assert caught.value.hint == expected
 
 
 def test_an_untrained_control_is_left_out(corpus, tmp_path):

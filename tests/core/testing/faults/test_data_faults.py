@@ -105,8 +105,8 @@ def test_a_faulty_corpus_detects_no_path():
 @pytest.mark.parametrize(
     ("fault", "given", "words"),
     [
-        (faults.shuffled, {"levels": -1}, "needs levels, seed >= 0; given -1, 0"),
-        (faults.shuffled, {"seed": -2}, "needs levels, seed >= 0; given 1, -2"),
+        (faults.shuffled, {"levels": -1}, "needs levels, seed >= 0, and was given -1, 0"),
+        (faults.shuffled, {"seed": -2}, "needs levels, seed >= 0, and was given 1, -2"),
         (faults.shuffled, {"share": 2.0}, "faults.shuffled needs a share from 0 to 1"),
         (faults.mislabelled, {"share": -0.1}, "faults.mislabelled needs a share from 0 to 1"),
         (faults.duplicated, {"share": 1.1}, "faults.duplicated needs a share from 0 to 1"),

@@ -46,7 +46,7 @@ def test_parameters_name_and_docstring_follow_the_healthy_class():
     ],
 )
 def test_another_kind_is_refused(fault, cls, possible):
-    with pytest.raises(TypeError, match=f"takes {possible}; given"):
+    with pytest.raises(TypeError, match=f"takes {possible}, and was given"):
         fault(cls)
 
 
