@@ -6,8 +6,8 @@
       builds.jsonl       one line of JSON for each build, the newest last
       runs/<digest>.json one file for each registered run directory
 
-Both are records for people and for the garbage collector. If they can't be written, builds and
-runs continue without them.
+Users and the garbage collector read these records. If the records can't be written, builds and runs
+continue without them.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class RegisteredRun:
 
     @property
     def is_local(self) -> bool:
-        """True if the run was registered on this machine, so that its path is valid here."""
+        """True if the run was registered on this machine, where its path is valid."""
         return self.host == HOST
 
     @property
@@ -238,6 +238,7 @@ def registered_runs(cache: FeatureCache) -> list[RegisteredRun]:
 
 def _unreadable(path: Path, reason: str) -> StorageError:
     return StorageError(
-        f"{path} can't be read: {reason}. It registers a run that needs features of this cache.",
-        hint="Repair it; or remove it, if each of your runs has a registration beside it.",
+        f"The registration {path} of a run that reads this cache can't be read: {reason}.",
+        hint="Repair the file. If the other files in its folder register all of your runs, you can "
+        "remove it instead.",
     )

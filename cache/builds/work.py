@@ -37,7 +37,7 @@ class Item:
     source : object
         Input of the computation; picklable. Messages name it by ``str(source)``.
     origin : str
-        Where the source can be found again; stored with the array.
+        Location of the source; stored with the array, so that it can be computed again.
     group : str
         Group the item belongs to, e.g. the name of a corpus; stored with the array.
     file : FileState, optional
@@ -85,14 +85,14 @@ class Computation(Protocol):
         """Return the array of one source, with the fingerprint's shape and dtype.
 
         Any exception makes this item a failure; the other items are still computed. Raise
-        :class:`~.errors.Absent` if the source has no such array; this is not a failure.
+        :class:`~.errors.Absent` if the source does not have the feature, which is not a failure.
         """
         ...
 
 
 @runtime_checkable
 class BatchComputation(Computation, Protocol):
-    """Computation that can also process several sources at a time."""
+    """Computation that can process several sources in one call."""
 
     @property
     def batch(self) -> int:
@@ -118,7 +118,7 @@ def batch_of(computation: Computation) -> int:
 
 
 def processes_of(computation: Computation) -> int | None:
-    """Return the maximum number of processes per machine for a computation; None: no limit."""
+    """Return the maximum number of processes per machine for a computation; None if unlimited."""
     return computation.processes if isinstance(computation, BatchComputation) else None
 
 
@@ -187,7 +187,7 @@ class Result:
     failures : list of (int, str)
         Positions of failed items in the chunk, with reasons.
     absent : list of (int, str)
-        Positions of items whose source has no such array, with reasons.
+        Positions of items whose source does not have the feature, with reasons.
     """
 
     computed: int = 0
@@ -281,7 +281,7 @@ Outcome = Entry | Absent | str  # of one item: its array, no such array, or why 
 def _collect_entries(
     positions: Sequence[int], outcomes: Sequence[Outcome], result: Result, strict: bool
 ) -> Iterator[Entry]:
-    """Yield the arrays among `outcomes`, and add failed and absent items to `result`.
+    """Yield the computed arrays of `outcomes`, and add failed and absent items to `result`.
 
     In strict mode stop at the first failure.
     """

@@ -64,10 +64,10 @@ def export_feature(
         The file. With ``form="npy"`` the files are ``OUT.npy`` and ``OUT.csv``, whether or not
         `out` has that suffix.
     form : {"hdf5", "npy"}
-        HDF5: a dataset (n, ...) named after the feature; beside it ``keys``, ``origins`` and
-        ``groups`` as bytes of fixed length, and the attribute ``fingerprint``, canonical JSON.
-        npy: an array (n, ...), and a table with the columns row, key, path, start, end (in
-        seconds; empty for a whole file) and group.
+        HDF5: a dataset (n, ...) named after the feature; the datasets ``keys``, ``origins`` and
+        ``groups``, bytes of fixed length; and the attribute ``fingerprint``, canonical JSON. npy:
+        an array (n, ...), and a table with the columns row, key, path, start, end (in seconds;
+        empty for a whole file) and group.
     keys : sequence of str, optional
         Arrays to write, in this order; by default all, ordered by the location of their sources.
     overwrite : bool
@@ -209,7 +209,7 @@ def _refuse_existing(files: Sequence[Path], overwrite: bool) -> None:
             raise CacheError(f"{file} is a folder.", hint="Name a file to write to.")
         if file.exists() and not overwrite:
             raise CacheError(
-                f"{file} already exists.", hint="--overwrite replaces it; or name another file."
+                f"{file} already exists.", hint="Name another file, or replace it: --overwrite"
             )
 
 

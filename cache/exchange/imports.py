@@ -104,15 +104,15 @@ def import_feature(
     source : path
         One of three: a table (``.csv``, ``.tsv``) with the columns ``path`` (the recording) and
         ``feature`` (a ``.npy`` file with one array); a ``.npy`` file (n, ...) with a table of the
-        same name beside it; or an HDF5 file with a dataset (n, ...) and, beside it, ``paths``.
-        Keys (``key``, ``keys``) may replace the paths. Optional columns are ``start`` and ``end``
-        (seconds) and ``group``; in HDF5 ``starts``, ``ends`` and ``groups``.
+        same name beside it; or an HDF5 file with a dataset (n, ...) and a dataset ``paths``. A
+        column ``key`` (in HDF5 a dataset ``keys``) may replace the paths. Optional columns are
+        ``start`` and ``end`` (seconds) and ``group``; in HDF5 ``starts``, ``ends`` and ``groups``.
     version : str
         Version of the arrays; arrays computed in another way need another version.
     dtype : str, optional
         Type to convert the arrays to; by default they keep their type.
     dataset : str, optional
-        The dataset of an HDF5 file; by default the one called `name`, or the only one.
+        The dataset of an HDF5 file; by default the dataset called `name`, or the only dataset.
     root : path, optional
         Folder to which relative paths refer; by default the folder of `source`.
 
@@ -153,7 +153,7 @@ def import_feature(
 
 
 def _alone(cache: FeatureCache, name: str, version: str) -> AbstractContextManager[Claims]:
-    """Exclude other imports of this version of the feature, as a context.
+    """Return a context manager that excludes other imports of this version of the feature.
 
     Two imports at once could both find the cache empty, and store different arrays.
     """
@@ -223,10 +223,10 @@ def _check_version(cache: FeatureCache, fingerprint: Fingerprint) -> None:
         is_same_version = (other.name, other.version) == (fingerprint.name, fingerprint.version)
         if is_same_version and other != fingerprint:
             raise CacheError(
-                f"Version {other.version} of {other.name!r} is already in the cache, with arrays "
-                f"of shape {other.shape}, {other.dtype}; these are {fingerprint.shape}, "
-                f"{fingerprint.dtype}.",
-                hint="Give these another version: --version NAME",
+                f"Version {other.version} of {other.name!r} is already in the cache, with "
+                f"{other.dtype} arrays of shape {other.shape}; the arrays to import are "
+                f"{fingerprint.dtype} of shape {fingerprint.shape}.",
+                hint="Import them as another version: --version NAME",
             )
 
 

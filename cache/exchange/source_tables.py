@@ -71,7 +71,7 @@ def from_array(path: Path, root: Path) -> Source:
     Raises
     ------
     CacheError
-        If there is no such table, or a row is invalid; the message names its line.
+        If there is no table of that name, or a row is invalid; the message names the row's line.
     """
     for suffix in SUFFIXES:
         if path.with_suffix(suffix).is_file():

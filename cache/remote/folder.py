@@ -136,7 +136,7 @@ class RemoteFolder:
     def probe(self, path: str) -> None:
         """Find out from this file, of 3 bytes or more, whether the server sends parts of files.
 
-        If it does not, whole files are fetched, and the last one is kept.
+        If the server does not, whole files are fetched, and the last file is kept.
         """
         if self._http:
             with self._explained():
@@ -149,7 +149,7 @@ class RemoteFolder:
             self._sends_parts = len(part) == 2
 
     def forget(self) -> None:
-        """Drop the whole file that was kept."""
+        """Delete the local copy of the last whole file."""
         self._whole = None
 
     def _fetch_whole(self, path: str) -> IO[bytes]:
@@ -235,14 +235,14 @@ class RemoteFolder:
             raise self._explain(error) from error
 
     def _explain(self, error: Exception) -> FileNotFoundError | CacheError:
-        """Return the CacheError for an error of a library; a FileNotFoundError stays one."""
+        """Convert an error of a library to a CacheError, or to a FileNotFoundError."""
         if self._http and isinstance(error, FileNotFoundError) and error.__cause__:
             # fsspec raises FileNotFoundError for every failure.
             error = cast(Exception, error.__cause__)
         if isinstance(error, _TooMuchError):
             return CacheError(
                 f"{self} sends more than a feature cache would in one answer; reading was stopped.",
-                hint="Check the address: does it serve a feature cache?",
+                hint="Check that a feature cache is served at this address.",
             )
         status = _status(error)
         if status == 404 or isinstance(error, FileNotFoundError):
@@ -253,7 +253,7 @@ class RemoteFolder:
             )
             return CacheError(
                 f"{self} {problem_text}.",
-                hint=f"Set {TOKEN_FILE} to a file with the server's token, or {TOKEN} to it.",
+                hint=f"Set {TOKEN} to the server's token, or {TOKEN_FILE} to a file that holds it.",
             )
         if status == 403 or isinstance(error, PermissionError):
             return CacheError(

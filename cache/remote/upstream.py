@@ -67,7 +67,7 @@ class Upstream:
         Raises
         ------
         CacheError
-            If the address does not exist, does not answer, or asks for another token.
+            If the address does not exist or does not answer, or the server rejects the token.
         """
         fingerprints = (self._read_fingerprint(name) for name in sorted(self._root()))
         return [fingerprint for fingerprint in fingerprints if fingerprint is not None]
@@ -107,7 +107,8 @@ class Upstream:
         Parameters
         ----------
         prepare : callable
-            Creates the feature's folder in the local cache, with its fingerprint, and returns it.
+            Creates the feature's folder in the local cache, with its fingerprint; returns the
+            folder.
 
         Returns
         -------
@@ -230,7 +231,7 @@ class Upstream:
     def _read(
         self, catalogue: Catalogue, positions: _Positions
     ) -> tuple[dict[int, Array], CacheError | None]:
-        """Return the arrays that match their checksums, by position, and the last error."""
+        """Return position -> array of the arrays that match their checksums, and the last error."""
         good: dict[int, Array] = {}
         failure = None
         for position, array in self._arrays(catalogue, positions):
@@ -293,7 +294,7 @@ class _Part:
     positions: list[int]
 
     def split(self) -> list[_Part]:
-        """Return parts that are each worth one request: rows near each other, of limited size."""
+        """Split into parts for one request each: rows near each other, of limited size."""
         size = self.file.fingerprint.array_bytes
         parts: list[_Part] = []
         for row, position in zip(self.rows, self.positions, strict=True):

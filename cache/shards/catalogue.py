@@ -85,13 +85,13 @@ class Catalogue:
     files : list of ShardFile
         The shards. A key that is stored in several shards is found in the first.
     keys : array
-        (N,) bytes.
+        (N,) bytes: key of each item.
     checksums : array
-        (N,) uint64.
+        (N,) uint64: checksum of each item's array.
     seconds : array
-        (N,) float64.
+        (N,) float64: computing time of each item.
     fresh : int
-        Number of shards missing from the index file, plus number of its outdated entries.
+        Number of shards that are missing from the index file, plus number of outdated entries.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Catalogue:
         return np.where(self.keys[position] == wanted, position, -1)
 
     def place(self, positions: npt.NDArray[np.int64]) -> tuple[Column, Column]:
-        """Return the shard number and the row in that shard, (n,) each, of items by position."""
+        """Return shard numbers and rows in the shards, (n,) each, of the items at `positions`."""
         shards = np.searchsorted(self._starts, positions, side="right") - 1
         return shards, positions - self._starts[shards]
 

@@ -81,7 +81,7 @@ class Claims:
                     os.utime(path)
 
     def _take_over(self, path: Path) -> bool:
-        """Replace an expired claim by one of this process; return False if another process did."""
+        """Take over an expired claim; return False if another process took over the claim first."""
         return remove_dead_claim(path) and self._make(path)
 
     def _make(self, path: Path) -> bool:

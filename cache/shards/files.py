@@ -61,8 +61,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 def all_written_whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Yield a temporary name for each of several files of one folder.
 
-    The first file appears last: if it exists, all files exist, and an old first file never stands
-    beside new ones.
+    The first file appears last. If the first file exists, all files exist; an old first file never
+    exists together with new other files.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Removal of everything that a verification found damaged."""
+"""Removal of the files and items that a verification found damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .verify import BadFile, VerifyReport
 
 
 def drop(cache: FeatureCache, report: VerifyReport) -> list[Problem]:
-    """Remove what `report` lists as damaged; keep the sound rows of a damaged shard in a new shard.
+    """Remove all damage that `report` lists; keep a shard's sound rows in a new shard.
 
     Returns
     -------

@@ -36,7 +36,8 @@ class FeatureGc:
     fingerprint : Fingerprint
         Fingerprint of the feature.
     removed, removed_bytes : int
-        Number of removed items, and the space this frees; slightly more where a shard is rewritten.
+        Number of removed items, and the bytes that removing them frees. A rewritten shard frees
+        slightly fewer bytes.
     shards : int
         Number of removed files.
     rewritten : int
@@ -104,7 +105,7 @@ def collect(
     obsolete: Collection[Path] | None = None,
     on_progress: OnBytes | None = None,
 ) -> GcReport:
-    """Remove debris, and unreferenced items as far as age or budget demand.
+    """Remove debris, and unreferenced items to the extent that age or budget demands.
 
     Without `older_than` and `max_bytes` only debris is removed. Running readers and builds are not
     disturbed: an open shard stays readable, and readers find its remaining rows in the new shard.
@@ -116,8 +117,9 @@ def collect(
     older_than : timedelta, optional
         Remove items that were last used or written longer ago than this.
     max_bytes : int, optional
-        Then remove the least recently used shards until all shards together take at most this many
-        bytes. Items used within the last hour, or within `older_than` if that is shorter, are kept.
+        After that, remove the least recently used shards until all shards together take at most
+        this many bytes. Items used within the last hour, or within `older_than` if that is shorter,
+        are kept.
     dry_run : bool
         Only report what would be removed.
     obsolete : collection of Path, optional
@@ -151,7 +153,7 @@ def collect(
 def _alone_or_full(cache: FeatureCache) -> Iterator[Claims]:
     """Exclude other upkeep processes, unless the full disk has no space left for a claim.
 
-    On a full disk the collection must run all the same.
+    The collection must also run on a full disk.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -165,7 +167,7 @@ def _alone_or_full(cache: FeatureCache) -> Iterator[Claims]:
 
 
 def _report(plan: Plan) -> GcReport:
-    """Return the report of a plan: of the removals planned, or of those carried out."""
+    """Return the report of the removals that a plan contains, or that were carried out."""
     report = GcReport(
         [_count(f, plan.shards[f]) for f in plan.features],
         plan.debris,

@@ -67,10 +67,7 @@ class Bounds:
         )
 
     def counted(self, used: float) -> float:
-        """Return the time of last use that counts.
-
-        A time in the future, written with a wrong clock, counts as now.
-        """
+        """Return a time of last use; a time in the future (from a wrong clock) becomes now."""
         return self.now if used > time.time() else used
 
 
@@ -98,7 +95,7 @@ class ShardPlan:
     stuck : bool
         Whether the unreferenced rows can't be removed.
     going : bool
-        Whether they shall be removed.
+        Whether the unreferenced rows will be removed.
     """
 
     path: Path
@@ -190,7 +187,7 @@ def _examine(
 
 
 def _removing(shard: Shard, referenced: list[int]) -> tuple[int, str | None]:
-    """Return the bytes that removing all other rows frees; and the obstacle, if any."""
+    """Return the bytes that removing all other rows would free, and the obstacle or None."""
     file = shard.file
     if not referenced:
         return file.size, None

@@ -31,7 +31,7 @@ OnBytes = Callable[[int, int], None]
 
 
 def working_alone(cache: FeatureCache) -> AbstractContextManager[Claims]:
-    """Prevent other processes from rewriting the shards of this cache, as a context.
+    """Return a context manager that prevents other processes from rewriting this cache's shards.
 
     Builds and readers continue. See :func:`fusion.cache.shards.claims.alone`.
     """

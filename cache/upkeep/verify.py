@@ -41,7 +41,7 @@ class BadItem:
     key : str
         Key of the item.
     origin : str
-        Where the item's source was found; may be empty.
+        Location of the item's source; may be empty.
     group : str
         Group the item belongs to.
     path : Path
@@ -71,7 +71,7 @@ class BadFile:
         The file, or a feature's folder that can't be read.
     kind : {"shard", "index", "fingerprint", "unreadable"}
         A repair removes a damaged shard, rewrites index and fingerprint from the shards, and keeps
-        what the system does not allow to read.
+        files that the system does not allow to be read (``"unreadable"``).
     fingerprint : Fingerprint or None
         Fingerprint of the feature, if known.
     reason : str

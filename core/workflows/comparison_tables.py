@@ -42,7 +42,9 @@ def sentences(comparisons: Comparisons) -> list[str]:
     if not comparisons.speaker_independent:
         texts.append("Speaker-dependent: training contains clips of the test speakers.")
     if comparisons.synthetic:
-        texts.append("Generated voices: these figures are evidence of nothing.")
+        texts.append(
+            "The demo corpus is synthetic: these figures are no evidence about real speech."
+        )
     return texts
 
 

@@ -52,20 +52,20 @@ class Aggregate(Balancer):
     methods A:
 
     - upgrad: each row is projected onto the vectors that conflict with no row; then the mean
-    - dualproj: the mean is projected
-    - pcgrad: from each row, its component against every row that it conflicts with is removed, in
-      random order
+    - dualproj: the mean of the rows is projected onto the vectors that conflict with no row
+    - pcgrad: for every pair of conflicting rows, in random order, the component of one row against
+      the other is removed
     - mgda: the shortest vector in the convex hull of the rows
     - alignedmtl: the rows are rotated and scaled until they are orthogonal and equally long
     - imtlg: the vector with equal projections on all rows
     - config: the vector with equal angles to all rows; its length is the sum of its projections on
       the rows
     - cagrad: a vector near the mean that maximises the smallest improvement of any row
-    - nashmtl: the bargaining solution, where no row gains more than another loses; of length 1 at
-      most
+    - nashmtl: the bargaining solution, where no row gains more than another loses; its length is at
+      most 1
 
-    Losses that other balancers add are further rows. Changes that other balancers made to the
-    gradient before are kept. The head learns from the fused loss alone.
+    Losses that other balancers add are further rows of J. Earlier changes of other balancers to the
+    gradient are kept. The head learns from the fused loss alone.
 
     The methods are those of the library torchjd in its default settings. Adam cancels the overall
     size of a gradient, so the factor 1 + M matters for SGD only. PCGrad's random order is drawn
@@ -76,7 +76,7 @@ class Aggregate(Balancer):
     ----------
     method : {"upgrad", "dualproj", "pcgrad", "mgda", "alignedmtl", "imtlg", "config", \
 "cagrad", "nashmtl"}
-        The aggregator; upgrad is torchjd's own and the one that torchjd recommends.
+        The aggregator. torchjd introduced upgrad, and recommends it.
     c : float
         Radius of cagrad around the mean, as a share of the length of the mean, >= 0; 0 is the mean.
         The paper uses 0.4.
@@ -166,7 +166,7 @@ class Aggregate(Balancer):
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Silence nashmtl's warning, repeated in every training, that its problem is not a DPP."""
+        """Silence cvxpy's warning in every nashmtl training that the problem is not a DPP."""
         with warnings.catch_warnings():
             if self.method == "nashmtl":
                 warnings.simplefilter("ignore", UserWarning)
@@ -210,8 +210,8 @@ def _not_installed(method: str) -> ParameterError:
     extras, packages = ("aggregate,cvxpy", "torchjd, cvxpy and ecos") if method in _CONVEX else (
         "aggregate", "torchjd and quadprog")  # fmt: skip
     return ParameterError(
-        f"The balancer 'aggregate' needs the packages {packages} for method {method!r}, and not "
-        "all of them are installed.",
+        f"Packages that the balancer 'aggregate' needs for method {method!r} are not installed: "
+        f"one or more of {packages}.",
         hint=f"pip install 'modal-fusion[{extras}]'",
     )
 

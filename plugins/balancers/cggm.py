@@ -15,7 +15,7 @@ from ._curves import EpochMeans
 
 
 class CGGM(Balancer):
-    """Smaller steps for the fastest modality, and fused scores turned towards the slower ones.
+    """Smaller steps for the fastest modality, and a loss that favours the slower modalities.
 
     ::
 
@@ -51,7 +51,7 @@ class CGGM(Balancer):
     lam : float
         Weight of the direction term, >= 0; 0 leaves it out. The default is the authors'.
     epsilon : float
-        Change of accuracy that counts as small, > 0.
+        Change of accuracy (a share of the clips) below which progress counts as small, > 0.
 
     When to use
     -----------

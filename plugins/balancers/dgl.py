@@ -40,9 +40,9 @@ class DGL(Balancer):
 
     When to use
     -----------
-    If the branches of the joint training end below the same branches trained alone. The method
-    cannot learn features that only the modalities together reveal, because no branch receives the
-    fused loss.
+    If the branches of the joint training score lower than the same branches trained alone. No
+    branch receives the fused loss, so the method can't learn features that only a combination of
+    modalities reveals.
 
     Cost
     ----

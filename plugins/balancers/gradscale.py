@@ -15,7 +15,7 @@ _SMALLEST = 1e-12
 
 
 class GradScale(Balancer):
-    """Factors on the steps of the branches, from how fast each branch learns.
+    """Scaling of the steps of each branch by how fast the branch learns.
 
     ::
 
@@ -33,9 +33,10 @@ class GradScale(Balancer):
     baselines have little left to learn, and factors near 1.
 
     *norms*: n_m is the running mean of the norm of the branch's gradient, and G the geometric mean
-    of the n_m. This rule corrects what plain SGD does. Under Adam the norm of a gradient does not
-    show which branch lags: the rule then slows the branch that learns, and costs accuracy
-    (docs/methods.md). It was the default of version 0.1, named *adaptive*.
+    of the n_m. This rule is for plain SGD, where a step is proportional to the gradient. Under Adam
+    the norm of a gradient does not show which branch lags: the rule then slows the branch that
+    learns, and costs accuracy (docs/methods.md). In version 0.1 the rule *norms* was the default,
+    named *adaptive*.
 
     *fixed*: `scale` for every branch; the fusion head keeps its pace.
 
@@ -68,8 +69,9 @@ class GradScale(Balancer):
     References
     ----------
     Chen et al. (2018), "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
-    Multitask Networks", ICML: relative inverse training rates. There they apply to tasks and need
-    an extra backward pass; here they apply to branches, and no factor is below 1.
+    Multitask Networks", ICML: relative inverse training rates. In that paper the rates apply to
+    tasks and need an extra backward pass; here the rates apply to branches, and no factor is below
+    1.
     """
 
     name = "gradscale"

@@ -29,7 +29,7 @@ _GAP = "lfm.gap"
 
 
 class LFM(Balancer):
-    """Classification and agreement of the modalities, with a weight learned on validation.
+    """Fused loss plus a loss on disagreement of the modalities, weighted as learned on validation.
 
     ::
 
@@ -78,8 +78,8 @@ class LFM(Balancer):
 
     When to use
     -----------
-    If the modalities should agree on a clip and one of them lags. If they are right on different
-    clips, agreement costs what fusion could gain.
+    If the modalities should agree on a clip and one modality lags. If the modalities are right on
+    different clips, forcing them to agree loses the gain of fusion.
 
     Cost
     ----
@@ -129,7 +129,7 @@ class LFM(Balancer):
             self._gap = (self._gap + self.rate * cosine).clamp(0.05, 0.95)
 
     def _slope(self, gradients: Gradients, step: Step) -> tuple[Tensor, Tensor]:
-        """Return <grad l_val, d g / d a1> over the branches, a scalar, and its upper bound."""
+        """Return <grad l_val, d g / d a1> over the branches, and the upper bound of this scalar."""
         size = step.context.config.batch_size
         validation = step.context.batch("val", size, step.generator).fused_loss
         assert validation is not None

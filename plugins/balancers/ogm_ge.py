@@ -49,14 +49,15 @@ class OGMGE(Curved):
     alpha : float
         Strength, >= 0. The default is the paper's on CREMA-D.
     start, end : int
-        First and last epoch of the rule, from 1; 0 as `end` means the last epoch of the training.
+        First and last epoch of the rule, counted from 1; ``end=0`` means the last epoch of the
+        training.
     noise : bool
         Whether to add the noise.
 
     When to use
     -----------
-    As the standard comparison of the field. If one modality leads all the time, its branch hardly
-    learns; `end` lets the branch catch up.
+    As the method with which papers on balancing compare. If one modality leads all the time, its
+    branch hardly learns; with `end`, the branch catches up in the last epochs.
 
     Cost
     ----
@@ -76,7 +77,7 @@ class OGMGE(Curved):
     ) -> None:
         if not 0 <= alpha < math.inf or start < 1 or (end != 0 and end < start):
             raise ParameterError(
-                "ogm_ge needs alpha >= 0, start >= 1, and end 0 or not before start; given "
+                "ogm_ge needs alpha >= 0, start >= 1, and end = 0 or end >= start; given "
                 f"alpha={alpha}, start={start}, end={end}."
             )
         self.alpha = alpha

@@ -21,7 +21,7 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class PMR(Balancer):
-    """Loss on the distance to class prototypes, for modalities that lag in this distance.
+    """Loss that pulls the embeddings of lagging modalities to their class prototypes.
 
     ::
 
@@ -36,8 +36,8 @@ class PMR(Balancer):
     the probability that these scores give to the right class. For two modalities only the weaker
     one has beta > 0, as in the paper. With more, all but the best have.
 
-    momentum is the weight of the past, as in the authors' code: at 0.2 the new means count for 0.8.
-    The first prototypes are those of the initial network.
+    momentum is the weight of the past, as in the authors' code: at 0.2 the new means have weight
+    0.8. The first prototypes are those of the initial network.
 
     Departures from the paper and the authors' code: beta_m grows with the ratio of the scores minus
     1, up to 1; in the authors' code the weaker modality has a weight of 1 at any ratio. A prototype

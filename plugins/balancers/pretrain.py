@@ -49,13 +49,13 @@ class Pretrain(Balancer):
 
     When to use
     -----------
-    If joint training ends below the best single modality: the branches then start where the single
-    modalities ended. This is the first remedy to try against a cold start.
+    If joint training scores lower than the best single modality: the branches then start with the
+    weights that the single modalities reached. Try this balancer first against a cold start.
 
     Cost
     ----
-    None in a step. With *baselines*, the baselines are trained first, as in every run; with *own*,
-    the head has fewer epochs.
+    No cost per step. With *baselines*, the baselines are trained first, as in every run; with
+    *own*, the head is trained for fewer epochs.
 
     References
     ----------

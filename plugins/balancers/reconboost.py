@@ -36,7 +36,7 @@ class ReconBoost(Balancer):
     left out. The head is trained in every turn; if the modalities share weights of the strategy,
     this may also change the scores of the other modalities.
 
-    The order of the modalities is the order of the turns. A single modality is left unchanged.
+    The modalities take turns in their order in the run. A single modality is left unchanged.
 
     The rule trains the modalities one after the other from untrained branches, so training starts
     from scratch for any value of ``train.start``.
@@ -50,10 +50,10 @@ class ReconBoost(Balancer):
 
     When to use
     -----------
-    With a budget of several rounds if one branch is fast and another slow. With the defaults a
-    round takes 2 x 8 epochs for two modalities; in fewer than 9 epochs the second modality never
-    has its turn. With `sum` or `concat`, whose scores for all modalities are about the sum of those
-    for each.
+    If one branch is fast and another slow, and if there are epochs for several rounds. With the
+    defaults a round takes 2 x 8 epochs for two modalities; in fewer than 9 epochs the second
+    modality never has its turn. Use `sum` or `concat`, whose scores for all modalities are about
+    the sum of the scores for each modality.
 
     Cost
     ----

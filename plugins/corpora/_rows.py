@@ -37,7 +37,7 @@ class Row:
     line : int
         Line number, counted from 1 as in an editor.
     cells : mapping of str to str
-        Common name of the column -> text; empty cells are left out.
+        Canonical name of a column -> text of the cell; empty cells are left out.
     """
 
     file: Path
@@ -79,7 +79,7 @@ def read_rows(file: Path) -> Iterator[Row]:
     Raises
     ------
     CorpusError
-        If the file can't be read in that format.
+        If the file can't be read in the format of its suffix.
     """
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
@@ -97,7 +97,7 @@ def read_rows(file: Path) -> Iterator[Row]:
 
 
 def _common(row: Row) -> dict[str, str]:
-    """Return the cells by common column name; the common name takes precedence over an alias."""
+    """Return the cells by canonical column name, which takes precedence over an alias."""
     cells: dict[str, str] = {}
     for column, value in row.cells.items():
         if value:

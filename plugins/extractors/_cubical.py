@@ -144,8 +144,8 @@ def _root(parent: Integers, node: int) -> int:
 def _keys(bits: npt.NDArray[np.uint32]) -> Bits:
     """Return a sort key for each float: order-preserving code (upper 32 bits), index (lower 32).
 
-    No two keys are equal. Where many pixels have the lowest value, `np.argsort` of the floats
-    themselves takes two to five times as long as sorting the keys.
+    No two keys are equal. If many pixels have the lowest value, `np.argsort` of the floats takes
+    two to five times as long as sorting the keys.
     """
     keys = np.empty(len(bits), np.uint64)
     for i in range(len(bits)):
@@ -237,8 +237,8 @@ def _series_bars(series: Single, order: Places) -> tuple[Single, Integers, Place
     Returns
     -------
     array, array, array
-        (m, 2) float32 birth and death, the bars of one series after those of the other; (m,) the
-        frame of each bar's peak; (n,) the index after the last bar of each series.
+        (m, 2) float32 birth and death, series after series; (m,) the frame of each bar's peak; (n,)
+        for each series the index after its last bar.
     """
     count, t = series.shape
     bars, n_bars = np.empty((count * t, 2), np.float32), 0

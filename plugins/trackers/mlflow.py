@@ -24,12 +24,12 @@ T = TypeVar("T")
 class MLflow(Tracker):
     """Log of a run in MLflow: ``mlflow ui --backend-store-uri sqlite:///runs/mlflow.db``.
 
-    The MLflow run has the configuration as parameters, the final results as metrics, the verdict
-    as its description, and ``results.json`` as an artefact. Every training is a nested run
+    The MLflow run has the configuration as parameters, the final results as metrics, the verdict as
+    its description, and ``results.json`` as an artefact. Every training is a nested run
     (``fold0/mel``, in a tuned run ``fold0/mel/trial2``) with its metrics per epoch. If several
-    nested runs are selected, MLflow draws their curves in one chart. Parameter values that are
-    too long for MLflow are truncated. A resumed run continues the same MLflow run; a failed run
-    is marked as failed.
+    nested runs are selected, MLflow draws their curves in one chart. Parameter values that are too
+    long for MLflow are truncated. A resumed run continues its MLflow run; a failed run is marked as
+    failed.
 
     Parameters
     ----------

@@ -118,7 +118,7 @@ def _item(item: BadItem) -> str:
               "repeated.")  # fmt: skip
 @click.option("--imported", is_flag=True, help="Also remove imported features that no run needs.")
 @click.option("--forget", is_flag=True,
-              help="Treat registered runs that can't be seen from here (on other machines or "
+              help="Treat registered runs that this machine can't reach (on other machines or "
               "unmounted file systems) as deleted.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 @local_cache_option

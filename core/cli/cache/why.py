@@ -38,8 +38,8 @@ _SHOWN = 3  # names of clips that are listed
 def command(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> int:
     """Explain why the features of a recording, or of a run, are in the cache or not.
 
-    For each cache miss, the field is named that differs from the nearest stored entry: a
-    parameter, a version, a library, or the content of the recording. CLIP is a recording, a part
+    For each cache miss, prints what differs from the nearest stored entry: a parameter, a
+    version, a library, or the content of the recording. CLIP is a recording, a part
     of a recording (PATH#t=START,END), or a key. Exits with 1 if a feature is missing.
 
     \b
