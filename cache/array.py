@@ -27,10 +27,10 @@ VERIFY: tuple[str, ...] = get_args(Verify)
 class FeatureArray:
     """One feature for a list of keys, read from memory-mapped shards.
 
-    :meth:`FeatureCache.open` returns such an array. It can be pickled, and several threads can use
-    it at once. Each process, also a forked one, opens the files itself when it first reads them.
-    The array can therefore serve as the data set of a :class:`torch.utils.data.DataLoader` with any
-    number of workers.
+    :meth:`FeatureCache.open` returns a FeatureArray. A FeatureArray can be pickled, and several
+    threads can use it at once. Every process, forked ones included, opens the files when the
+    process first reads them. The array can therefore serve as the data set of a
+    :class:`torch.utils.data.DataLoader` with any number of workers.
 
     Attributes
     ----------

@@ -48,8 +48,9 @@ class FeatureCache:
     root : Path
         The folder on this machine.
     upstream : Upstream or None
-        The cache of the other machine. :meth:`fetch`, :meth:`info`, and :meth:`open` for arrays
-        that are not stored on this machine read from it.
+        The cache of the other machine, if the root is a URL. Three methods read from this cache:
+        :meth:`fetch`, :meth:`info`, and :meth:`open` for arrays that are not stored on this
+        machine.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
@@ -337,7 +338,7 @@ def local_cache(
 
 
 def fingerprint_from_shards(folder: Path, id: str) -> Fingerprint | None:
-    """Return the fingerprint in the first readable shard whose fingerprint id is `id`, or None."""
+    """Return the fingerprint with id `id` from the first readable shard that has it, or None."""
     for name in sorted(shards_in(folder)):
         with contextlib.suppress(OSError, ShardError):
             fingerprint = Shard.open(folder / name).fingerprint

@@ -123,7 +123,7 @@ def hit_rate(cache: FeatureCache, last: int = 10, purpose: Purpose = "run") -> f
 
 
 def _halve(path: Path) -> None:
-    """Keep the newer half of the journal; a line added by another process meanwhile may be lost."""
+    """Keep the newer half of the journal; a line that another process adds at once may be lost."""
     newer = path.read_bytes()[-(_MAX_BYTES // 2) :]
     with written_whole(path) as temporary:
         temporary.write_bytes(newer.partition(b"\n")[2])

@@ -97,7 +97,7 @@ class Tally:
             )
 
     def take_deferred(self) -> list[Chunk]:
-        """Return, and forget, the chunks of items that other builders had claimed."""
+        """Return the chunks of items that other builders had claimed, and clear the list."""
         deferred, self._deferred = self._deferred, []
         return deferred
 

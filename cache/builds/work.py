@@ -105,7 +105,7 @@ class BatchComputation(Computation, Protocol):
         ...
 
     def compute_many(self, sources: Sequence[Any]) -> Sequence[npt.NDArray[Any] | Exception]:
-        """Return for each source its array, or the exception :meth:`compute` would have raised.
+        """Return the array of each source, or the exception that :meth:`compute` would raise.
 
         If this method itself raises, its sources are computed one at a time.
         """

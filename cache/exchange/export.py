@@ -55,8 +55,8 @@ def export_feature(
 ) -> int:
     """Write the arrays of a feature to plain files.
 
-    Arrays are copied one at a time, each compared with its checksum. The files appear whole or not
-    at all.
+    Arrays are copied one at a time, and each is compared with its checksum. The files appear
+    complete or not at all.
 
     Parameters
     ----------

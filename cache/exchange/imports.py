@@ -66,12 +66,12 @@ def is_imported(fingerprint: Fingerprint) -> bool:
 
 
 def imported_features(cache: FeatureCache, *, elsewhere: bool = True) -> list[Fingerprint]:
-    """Return the imported features that have arrays, by name and version.
+    """Return the imported features that have arrays, sorted by name and version.
 
     Parameters
     ----------
     elsewhere : bool
-        Include the features of the other machine's cache, if there is one.
+        If the cache is a URL, include the features of that machine's cache.
     """
     features = {f for f in cache.features() if is_imported(f) and len(cache.catalogue(f))}
     upstream = cache.upstream
@@ -343,7 +343,7 @@ def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
 
 
 def _checksums(cache: FeatureCache, rows: _Rows) -> dict[str, int]:
-    """Return the checksums of the rows that the cache already has, by key."""
+    """Return key -> checksum for the rows that the cache already has."""
     catalogue = cache.catalogue(rows.fingerprint)
     at = catalogue.find(rows.keys)
     return {

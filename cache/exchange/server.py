@@ -261,7 +261,7 @@ def _max_connections() -> int:
 def _protocol(most: int) -> type[H11Protocol]:
     """Return an HTTP protocol with at most `most` connections, each closed after some idle time.
 
-    uvicorn by default waits without limit for a first request, and accepts every connection.
+    By default uvicorn waits for ever for the first request, and accepts every connection.
     """
     import asyncio
 

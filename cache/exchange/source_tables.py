@@ -43,7 +43,7 @@ def _one_each(table: Table, root: Path) -> Source:
 
 
 def from_table(path: Path, name: str, root: Path) -> Source:
-    """Return the source of a table with ``.npy`` files in its rows, or with one beside the table.
+    """Return the source of a table with a ``.npy`` file per row, or one file beside the table.
 
     The column of files may also be called `name`, so that one table can serve several features.
 

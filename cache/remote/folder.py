@@ -44,7 +44,7 @@ class RemoteFolder:
         Any URL that fsspec supports: ``http://HOST:PORT``, ``s3://BUCKET/FOLDER``,
         ``file:///FOLDER``.
     token : str, optional
-        Token for http and https; by default the one in the environment (see
+        Token for http and https; by default the token in the environment (see
         :mod:`fusion.cache.remote.tokens`).
 
     Raises

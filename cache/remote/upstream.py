@@ -244,7 +244,7 @@ class Upstream:
     def _arrays(
         self, catalogue: Catalogue, positions: _Positions
     ) -> Iterator[tuple[int, Array | CacheError]]:
-        """Yield the position of each array with the array, or with the error of its request."""
+        """Yield each position with its array, or with the error of the array's request."""
         shards, rows = catalogue.place(positions)
         parts: list[_Part] = []
         broken = False  # no need to wait until the other requests fail
@@ -287,7 +287,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Some rows of one shard, in order, and their positions in the catalogue."""
+    """Rows of one shard, in ascending order, and their positions in the catalogue."""
 
     file: ShardFile
     rows: list[int]
@@ -325,7 +325,7 @@ class _Part:
 
 
 def _positions(catalogue: Catalogue, keys: Sequence[str]) -> _Positions:
-    """Return the positions of those keys that are in the catalogue, each once, by shard and row."""
+    """Return the catalogue positions of keys, each once, sorted by shard and row."""
     positions = catalogue.find(keys)
     return np.unique(positions[positions >= 0])
 

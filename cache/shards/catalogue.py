@@ -1,4 +1,4 @@
-"""Catalogue of all items of a feature, and the index file that spares opening every shard.
+"""Catalogue of all items of a feature, and the index file that replaces opening every shard.
 
 The shards are the truth. ``shards.idx``, an HDF5 file beside them, repeats the columns of all
 shards, so that ten thousand shards need not be opened to find one key. The index entry of a shard
@@ -216,7 +216,7 @@ def load_catalogue(
         Called with the path and listing of each shard without a valid index entry; returns the
         opened shard, or None if the file can't be used.
     index : Path, optional
-        The index file; by default the one in `folder`.
+        The index file; by default the index file in `folder`.
     """
     indexed = _read_index(index or folder / INDEX) or _Index.empty()
     valid = [_agree(listing.get(name), indexed, n) for n, name in enumerate(indexed.names)]

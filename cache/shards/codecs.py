@@ -21,7 +21,7 @@ def codec_options(codec: Codec, fingerprint: Fingerprint) -> dict[str, Any]:
     Raises
     ------
     CacheError
-        If there is no such codec, hdf5plugin is not installed, or the arrays are empty.
+        If the codec does not exist, hdf5plugin is not installed, or the arrays are empty.
     """
     if codec not in CODECS:
         raise CacheError(f"There is no codec {codec!r}. Known: {', '.join(CODECS)}.")

@@ -83,7 +83,7 @@ class ShardFile:
         Raises
         ------
         CacheError
-            If the file was deleted, is not the one that was opened, or is packed with a codec that
+            If the file was deleted or replaced after it was opened, or is packed with a codec that
             is not installed.
         """
         try:

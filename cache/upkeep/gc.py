@@ -253,7 +253,7 @@ def _unlink(path: Path, plan: Plan) -> bool:
 
 
 def _clear(folder: Path) -> bool:
-    """Remove a folder without shards; return False if it contains other files by now."""
+    """Remove a folder without shards; return False if new files have appeared in the folder."""
     try:
         for name in (INDEX, FINGERPRINT_FILE):
             (folder / name).unlink(missing_ok=True)

@@ -135,7 +135,7 @@ def pack(
     """Compress the arrays of features that are rarely read; packed arrays stay readable.
 
     A kill at any moment loses nothing, and the next call packs the remaining shards. Shards that
-    are already packed stay as they are, with any codec.
+    are already packed stay unchanged, whatever their codec.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ _Converted = Mapping[str, ShardFile]
 
 
 def _to_convert(catalogue: Catalogue, packed: bool) -> tuple[list[ShardFile], _Converted]:
-    """Return the shards to convert, and the location of their items that are already converted."""
+    """Return the shards to convert, and the location of items that are already converted."""
     files = [file for file in catalogue.files if file.packed == packed]
     wanted = {
         key

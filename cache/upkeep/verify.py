@@ -1,4 +1,4 @@
-"""Verification: reads everything in a cache and reports what is damaged.
+"""Verification of a cache: reads all files and reports the damaged ones.
 
 Shards are opened one by one. The index is itself checked against them; it is used only to name
 the items of a file that can't be opened any more. Arrays are read from the file, not through a
@@ -77,7 +77,7 @@ class BadFile:
     reason : str
         What is wrong.
     items : int
-        Number of the report's bad items that the file held; 0 if unknown.
+        Number of bad items in the file that the report lists; 0 if unknown.
     """
 
     path: Path
@@ -94,7 +94,7 @@ class VerifyReport:
     Attributes
     ----------
     features, shards, items : int
-        Number of features, shards and items read, including bad ones as far as known.
+        Number of features, shards and items that were read, known bad ones included.
     bytes : int
         Bytes of the shards.
     seconds : float
@@ -131,7 +131,8 @@ def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyRep
     """Read every array of every shard and compare it with its checksum.
 
     The memory needed is one array and the columns of one shard at a time. Verification does not
-    count as use. Files that appear or disappear meanwhile are not reported as damaged.
+    count as use. Files that appear or disappear during the verification are not reported as
+    damaged.
 
     Raises
     ------

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--axis", "axes", multiple=True, metavar="MODALITY=AXIS",
               help="Divide a modality along this axis, instead of its channels.")  # fmt: skip
 @click.option("--permutations", type=click.IntRange(min=1), default=10, show_default=True,
-              metavar="N", help="Number of random permutations per group of inputs.")  # fmt: skip
+              metavar="N", help="Number of permutations per modality or channel.")  # fmt: skip
 @click.option("--device", metavar="NAME",
               help="Device: auto, cpu, cuda, cuda:N or mps. [default: the device of the "
               "run]")  # fmt: skip

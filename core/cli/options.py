@@ -109,7 +109,7 @@ training_options = together(
     click.option("--adapt", type=click.Choice(["none", "speaker"]), default="none",
                  show_default=True,
                  help="speaker: standardise the features of each speaker by the speaker's "
-                 "unlabelled clips, for test speakers too (docs/adaptation.md)."),
+                 "unlabelled clips, for test speakers too (docs/how-to/adapt-to-speakers.md)."),
 )  # fmt: skip
 
 # Options that select one method, for the commands that train one.

@@ -40,10 +40,10 @@ def command(
 ) -> int:
     """Label recordings with the chosen model of RUN, the best on validation.
 
-    Prints one line per file: the file's name, the most probable class, and the probability of
-    every class. A file that can't be read is reported, the remaining files are labelled, and the exit
-    code is 2. A recording that lacks a modality is labelled without that modality; a warning at
-    the end counts such recordings.
+    Prints one line per file: the file's name, the most probable class, and the probability of every
+    class. A file that can't be read is reported, the remaining files are labelled, and the exit
+    code is 2. A recording that lacks a modality is labelled without that modality; a warning at the
+    end counts such recordings.
 
     \b
     fusion predict runs/20260101-120000-gated new.wav --set precomputed.table=new.csv

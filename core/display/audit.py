@@ -57,7 +57,7 @@ def print_audit(audit: Audit, out: Path) -> None:
         console.print(f"[yellow]left out:[/] {split}: {escape(reason)}")
     if audit.synthetic:
         console.print(
-            "[yellow]The demo corpus is synthetic: "
+            "[yellow]The recordings are synthetic: "
             "these figures are no evidence about real speech.[/]"
         )
     console.print(f"\nall figures: {escape(str(out))}/audit.json, audit.csv")

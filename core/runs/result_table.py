@@ -135,6 +135,6 @@ def _lines(results: Results, record: RunRecord, path: Path, warning: str) -> lis
         lines.append(warning)
     if record.synthetic:
         lines.append(
-            "The demo corpus is synthetic: these figures are no evidence about real speech."
+            "The recordings are synthetic: these figures are no evidence about real speech."
         )
     return [*lines, f"run directory: {path}"]

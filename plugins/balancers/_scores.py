@@ -1,4 +1,4 @@
-"""Comparison of each modality's score with the scores of the others."""
+"""Comparison of each modality's score with the scores of the other modalities."""
 
 from __future__ import annotations
 

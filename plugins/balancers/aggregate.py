@@ -145,7 +145,7 @@ class Aggregate(Balancer):
         torch._foreach_add_(tensors, [c.view_as(g) for c, g in zip(change, tensors, strict=True)])
 
     def aggregate(self, jacobian: Tensor, step: Step) -> Tensor:
-        """Combine the gradients of the losses, (L, P), into the one gradient to follow, (P,)."""
+        """Combine the gradients of the losses, (L, P), into one gradient, (P,)."""
         count = len(jacobian)
         aggregator = self._aggregator(count)
         with self._random_order(step), self._quietly():

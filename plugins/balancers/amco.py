@@ -60,8 +60,8 @@ class AMCo(Balancer):
 
     When to use
     -----------
-    If one modality decides nearly all clips and the others have no influence. This is the harshest
-    of the masking methods: try a smaller `growth` first (0.01 for 30 epochs of growth).
+    If one modality decides nearly all clips and the other modalities have no influence. This is the
+    harshest of the masking methods: try a smaller `growth` first (0.01 for 30 epochs of growth).
 
     Cost
     ----

@@ -1,4 +1,4 @@
-"""Modality dropout: the strategy learns to do without any one modality."""
+"""Modality dropout: the strategy learns to classify clips that lack a modality."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ModalityDropout(Balancer):
 
     When to use
     -----------
-    If one modality dominates the others, or if clips may lack a modality in use.
+    If one modality dominates the other modalities, or if clips may lack a modality in use.
 
     Cost
     ----

@@ -1,4 +1,4 @@
-"""Gradient scaling: larger steps for branches that learn more slowly than the others."""
+"""Gradient scaling: larger steps for branches that learn more slowly than other branches."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class GradScale(Balancer):
     *norms*: n_m is the running mean of the norm of the branch's gradient, and G the geometric mean
     of the n_m. This rule is for plain SGD, where a step is proportional to the gradient. Under Adam
     the norm of a gradient does not show which branch lags: the rule then slows the branch that
-    learns, and costs accuracy (docs/methods.md). In version 0.1 the rule *norms* was the default,
-    named *adaptive*.
+    learns, and costs accuracy (docs/concepts/why-fusions-fail.md). In version 0.1 the rule *norms*
+    was the default, named *adaptive*.
 
     *fixed*: `scale` for every branch; the fusion head keeps its pace.
 
@@ -49,9 +49,9 @@ class GradScale(Balancer):
     scale : float
         Factor of the fixed rule, > 0.
     alpha : float
-        Strength of the other rules, >= 0; 0 changes nothing.
+        Strength of the rules *progress* and *norms*, >= 0; 0 changes nothing.
     limit : float
-        Largest factor of the other rules, >= 1; the smallest factor of *norms* is 1/limit.
+        Largest factor of *progress* and *norms*, >= 1; the smallest factor of *norms* is 1/limit.
     momentum : float
         Weight of the past in the running means, in [0, 1).
 

@@ -38,11 +38,11 @@ class InfoReg(Balancer):
     the batches. While T_m grows, the branch acquires information fast.
 
     Departures from the paper: the paper is for two modalities; the comparison with the mean of the
-    others is this project's generalisation. A published version of the code multiplies beta by
-    exp(tanh(gap of the scores)), uses the trace of the audio branch alone, and compares means of
-    the trace over ten epochs. Here each branch has its own trace, and the window may open again for
-    a single epoch. That code also trains on the single-modality losses, which are the separate
-    balancer `unimodal_loss`.
+    other modalities is this project's generalisation. A published version of the code multiplies
+    beta by exp(tanh(gap of the scores)), uses the trace of the audio branch alone, and compares
+    means of the trace over ten epochs. Here each branch has its own trace, and the window may open
+    again for a single epoch. That code also trains on the single-modality losses, which are the
+    separate balancer `unimodal_loss`.
 
     The term is added to the gradient, so under Adam its strength is relative to the size of the
     gradient: the steps change their direction and do not become smaller.

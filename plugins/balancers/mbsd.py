@@ -1,4 +1,4 @@
-"""Self-distillation between modalities: the better modality of a clip teaches the others."""
+"""Self-distillation between modalities: on each clip, better modalities teach worse ones."""
 
 from __future__ import annotations
 
@@ -43,8 +43,9 @@ class MBSD(Balancer):
     distributions over the classes. (A public version passes two probabilities of the right class to
     a function that expects log probabilities. The result is not a divergence: it can be negative,
     and is not 0 for equal arguments.) With more than two modalities, the loss is the mean over
-    pairs, of differences of scores as for two; the public version uses probabilities there. The
-    single-modality scores come from the probes, for any strategy.
+    pairs. The squared differences are always those of scores; the public version uses those of
+    probabilities if there are more than two modalities. The single-modality scores come from the
+    probes, for any strategy.
 
     Parameters
     ----------

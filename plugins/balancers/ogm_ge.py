@@ -32,11 +32,11 @@ class OGMGE(Curved):
     dimensions or more; std is taken over each tensor. k_m jumps at rho_m = 1 to 1 - tanh(alpha), as
     in the paper.
 
-    Departures from the paper: the paper is for two modalities, and the mean over the others is the
-    usual generalisation. The paper's scores come from splitting the concatenation head in two; here
-    they come from the probes, so that every strategy works. The authors' code scales convolution
-    weights only and has almost no effect under Adam, because Adam cancels any constant factor; here
-    k_m scales the step of the whole branch.
+    Departures from the paper: the paper is for two modalities, and the mean over the other
+    modalities is the usual generalisation. The paper's scores come from splitting the concatenation
+    head in two; here they come from the probes, so that every strategy works. The authors' code
+    scales convolution weights only and has almost no effect under Adam, because Adam cancels any
+    constant factor; here k_m scales the step of the whole branch.
 
     k_m also scales the noise, so the noise is divided by k_m first, but by at least 0.1: a larger
     noise would stay in Adam's running variance for thousands of steps. With SGD the result is the

@@ -1,4 +1,4 @@
-"""ReconBoost: the modalities take turns, and each learns what the others get wrong."""
+"""ReconBoost: the modalities take turns to learn from the errors of the other modalities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...core.contracts.training import Domain
 
 
 class ReconBoost(Balancer):
-    """Alternating boosting: each branch in turn is trained on the residual of the others.
+    """Alternating boosting: each branch in turn is trained on the residual of the other branches.
 
     ::
 
@@ -25,16 +25,16 @@ class ReconBoost(Balancer):
     and so on, then from the start again. f_j are the scores of the strategy if it sees modality j
     alone.
 
-    In the turn of a branch, most of its gradient comes from clips that the others get wrong. A
-    modality that is right already cannot keep another one from learning (Hua et al. 2024). The
-    branches of the others are frozen in that turn, in evaluation mode.
+    In the turn of a branch, most of its gradient comes from clips that the other branches
+    misclassify. A modality that is right already can't keep another modality from learning (Hua et
+    al. 2024). The other branches are frozen in that turn, in evaluation mode.
 
-    Departures from the paper: the paper's loss for the turn, the cross-entropy against the residual
-    of the frozen others, is here the loss of the summed scores. Its gradient with respect to f_m is
-    that residual, softmax(sum of f) - y. The published code has a further term for agreement
-    between the modalities, computed from detached scores on both sides. It has no gradient and is
-    left out. The head is trained in every turn; if the modalities share weights of the strategy,
-    this may also change the scores of the other modalities.
+    Departures from the paper: the paper's loss for the turn is the cross-entropy against the
+    residual of the frozen branches; here it is the loss of the summed scores. The gradient of this
+    loss with respect to f_m is that residual, softmax(sum of f) - y. The published code has a
+    further term for agreement between the modalities, computed from detached scores on both sides.
+    It has no gradient and is left out. The head is trained in every turn; if the modalities share
+    weights of the strategy, this may also change the scores of the other modalities.
 
     The modalities take turns in their order in the run. A single modality is left unchanged.
 

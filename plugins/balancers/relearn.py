@@ -1,4 +1,4 @@
-"""Diagnosing and re-learning: a branch that memorised its clips is moved back to its start."""
+"""Diagnosing and re-learning: branches that memorised clips move back to initial weights."""
 
 from __future__ import annotations
 

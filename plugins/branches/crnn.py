@@ -44,7 +44,8 @@ class CRNN(Branch):
     blocks : int
         Number of convolution blocks, >= 1. An axis of one cell is not halved further.
     channels : int
-        Channels of the first block's output, >= 1; each block has twice as many as the one before.
+        Channels of the first block's output, >= 1; each block doubles the channels, up to
+        `max_channels`.
     max_channels : int
         Largest number of channels of a block, >= 1.
     time_halvings : int

@@ -225,7 +225,7 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
 
 @compiled
 def _series_bars(series: Single, order: Places) -> tuple[Single, Integers, Places]:
-    """Return the bars of all series, the peak of each bar, and where each series ends.
+    """Return the bars of all series, the peak of each bar, and the end of each series' bars.
 
     Parameters
     ----------

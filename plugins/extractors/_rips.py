@@ -153,10 +153,10 @@ def _reduce(
     """Append to `sums` a cycle of edges, expressed as a sum of open holes, the latest hole first.
 
     Every edge is replaced by the two earlier edges of its first triangle. An edge whose hole was
-    closed earlier is replaced by the other holes of the sum that closed it. An edge that
-    joined two components is dropped, because the other edges of the cycle determine it. `cycle`
-    is empty afterwards. The function returns `sums`, which may have been reallocated, and the
-    number of its entries in use.
+    closed earlier is replaced by the other holes of the sum that closed the hole. An edge that
+    joined two components is dropped, because the other edges of the cycle determine it. `cycle` is
+    empty afterwards. The function returns `sums`, which may have been reallocated, and the number
+    of its entries in use.
     """
     w = top >> 6
     while w >= 0:

@@ -97,12 +97,13 @@ class Persistence(Extractor):
         Standard deviation of the Gaussians, in pixels.
     reduction : {"lunes", "gudhi", "ripser"}
         Algorithm of the diagrams: "lunes" is the reduced Vietoris-Rips filtration (Koyama et al.
-        2023), which examines the lunes of edges; the others are libraries. The results agree up to
-        float32 rounding; "lunes" is about 6x faster than gudhi and 20x faster than ripser.
+        2023), which examines the lunes of edges; "gudhi" and "ripser" are libraries. The results
+        agree up to float32 rounding; "lunes" is about 6x faster than gudhi and 20x faster than
+        ripser.
     imager : {"product", "persim"}
         Algorithm of the images: "product" computes all bars at once as the product of two matrices;
         "persim" calls ``persim.PersistenceImager``, which adds bars one at a time. The results
-        agree up to float32 rounding; "product" is about 60x faster (docs/performance.md).
+        agree up to float32 rounding; "product" is about 60x faster (docs/results/performance.md).
     """
 
     name = "persistence"
@@ -260,7 +261,7 @@ def _euclidean(x: Floats) -> Floats:
 
 
 def lune_diagrams(distances: Floats) -> list[Floats]:
-    """Return the finite Vietoris-Rips bars in H0 and H1, (n, 2) birth and death, by lunes.
+    """Compute the finite Vietoris-Rips bars in H0 and H1, (n, 2) birth and death, by lunes.
 
     Bars of length 0 are omitted, because they are not features. No bar exceeds the enclosing
     radius: beyond this radius the complex is a cone, in which every H1 bar has ended.
@@ -271,7 +272,7 @@ def lune_diagrams(distances: Floats) -> list[Floats]:
 
 
 def gudhi_diagrams(distances: Floats) -> list[Floats]:
-    """Return the bars of :func:`lune_diagrams`, by gudhi's version of Ripser (Bauer 2021)."""
+    """Compute the bars of :func:`lune_diagrams` with gudhi's version of Ripser (Bauer 2021)."""
     from gudhi.sklearn import RipsPersistence
 
     if len(distances) < 4:  # gudhi then returns no array for H1, which is empty
@@ -283,7 +284,7 @@ def gudhi_diagrams(distances: Floats) -> list[Floats]:
 
 
 def ripser_diagrams(distances: Floats) -> list[Floats]:
-    """Return the bars of :func:`lune_diagrams`, by Ripser itself."""
+    """Compute the bars of :func:`lune_diagrams` with the library Ripser."""
     from ripser import ripser
 
     radius = float(distances.max(axis=1).min())

@@ -1,4 +1,4 @@
-"""Cross-attention fusion: the tokens of each modality attend to the tokens of the others."""
+"""Cross-attention fusion: the tokens of each modality attend to those of other modalities."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class _Target(nn.Module):
         tokens: Mapping[str, Tensor],
         absent: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Return the pooled target, (B, max(1, M - 1) * width), from its tokens and the others'.
+        """Return the pooled target, (B, max(1, M - 1) * width), from the tokens of all modalities.
 
         `absent` has a (B,) bool for each modality, or is None if no clip lacks a modality.
         """

@@ -34,11 +34,11 @@ class Gated(Strategy):
 
     *held_out*: softplus_4(t) = log(1 + exp(4 t)) / 4. c_m(x) is the confidence of the modality for
     clip x: H is the entropy of its probabilities, C the number of classes. The prior is 1 for the
-    modality that reached the highest UAR on validation when trained alone, and 0 for the others
-    (1/M each without baselines). u (the competence of a modality) and v (the effect of its
-    confidence) are fitted to held-out clips. On training clips, which the branches have memorised,
-    every modality would seem accurate. The fit starts from u = v = 0. The softplus is never 0, so
-    every branch receives a gradient.
+    modality that reached the highest UAR on validation when trained alone, and 0 for other
+    modalities (1/M each without baselines). u (the competence of a modality) and v (the effect of
+    its confidence) are fitted to held-out clips. On training clips, which the branches have
+    memorised, every modality would seem accurate. The fit starts from u = v = 0. The softplus is
+    never 0, so every branch receives a gradient.
 
     *trained*: the MLP has one hidden layer and is trained on the training clips together with the
     rest of the model. Departure from the paper: the gated multimodal unit (GMU) has a vector gate,

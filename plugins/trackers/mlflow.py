@@ -104,7 +104,7 @@ class MLflow(Tracker):
     # -- MLflow runs -----------------------------------------------------------------
 
     def _earlier_run(self, store: str) -> str | None:
-        """Return the id of the MLflow run that logged this run before, or None.
+        """Return the id of the MLflow run in which this run was logged before, or None.
 
         The result is None if the run was logged to another store, or if the MLflow run was
         deleted.

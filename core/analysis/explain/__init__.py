@@ -186,7 +186,7 @@ def _notes(
         )
     if run.record.synthetic:
         notes.append(
-            "The demo corpus is synthetic: these figures are no evidence about real speech."
+            "The recordings are synthetic: these figures are no evidence about real speech."
         )
     return tuple(notes)
 

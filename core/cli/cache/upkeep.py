@@ -206,7 +206,7 @@ def _fate(feature: FeatureGc, garbage: Garbage, outcome: str, bounded: bool) -> 
         )
     if feature.unreferenced:
         bounds = "used recently, or within --max-size"
-        why = bounds if bounded else "--older-than or --max-size removes them"
+        why = bounds if bounded else "use --older-than or --max-size to remove them"
         lines.append(
             f"{count(feature.unreferenced, 'item')}, {size(feature.unreferenced_bytes)}, needed "
             f"by no run, kept: {why}"

@@ -99,7 +99,7 @@ def _echo(reason: Reason) -> None:
         click.echo(f"    stored for {answer.origin}: {answer.key}")
     elif answer.kind == "recording" and answer.differences:
         click.echo(
-            f"    the nearest feature of this name, {answer.place}, lacks the recording as well"
+            f"    the nearest feature of this name, {answer.place}, also lacks the recording"
         )
     elif answer.place and len(reason.names) == 1:
         click.echo(f"    {answer.place}")

@@ -29,7 +29,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """List all plugins by kind: status, name, version, origin, and hooks.
 
     A star marks the default of a kind: a run uses this plugin unless you name another. The hooks
-    are the methods of its contract (docs/hooks.md) that a plugin overrides.
+    are the methods of its contract (docs/reference/hooks.md) that a plugin overrides.
     """
     registry = registry_from(ctx, silent=True)  # broken plugins have rows in the table
     if as_json:

@@ -1,6 +1,7 @@
 """Faults on purpose, each at its strongest, on a small demo corpus: diagnosed as themselves.
 
-How often, at which strengths, and on real speech: benchmarks/faults.py and docs/diagnosis.md.
+How often, at which strengths, and on real speech: benchmarks/faults.py and
+docs/reference/diagnosis.md.
 """
 
 import json

@@ -72,13 +72,13 @@ def test_groups_have_a_row_each_and_zero_has_no_sign(printed):
     lines = printed(print_explanation, explanation(), Path("x"))
     assert row(lines, "fast")[:5] == ["+12.3", "[+5.0,", "+20.0]", "+0.50", "0.0"]
     assert row(lines, "fast")[-1] == "%" and row(lines, "all H0")[-1] == "n/a"
-    assert any(line.startswith("Parts that carry the same information share") for line in lines)
+    assert any(line.startswith("If parts carry the same information") for line in lines)
 
 
 def test_one_modality_has_no_shapley_values_and_without_parts_no_hint(printed):
     found = explanation(modalities=("mel",), contributions=(contribution(MEL),), folds=1)
     lines = printed(print_explanation, found, Path("x"))
-    assert not any("Shapley" in line or "Parts that carry" in line for line in lines)
+    assert not any("Shapley" in line or "If parts carry" in line for line in lines)
     assert ", 2 folds" not in lines[1]
 
 

@@ -75,7 +75,7 @@ def test_a_gate_that_does_not_hold_shows(tmp_path):
     path.write_text(json.dumps(selection))
     found = summarise(tmp_path, request, {}, {}, READS)
     assert [row.gate for row in found.rows] == [False, True]
-    assert "The gate holds in 1 of 2 cells" in " ".join(sentences(found))
+    assert "In 1 of 2 cells the chosen model" in " ".join(sentences(found))
 
 
 def test_what_could_not_be_trained_is_listed(tmp_path):
