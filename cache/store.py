@@ -55,7 +55,9 @@ class FeatureCache:
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         if root is not None and not os.fspath(root):
-            raise CacheError("The cache folder has an empty name.", hint="Name it: --cache DIR")
+            raise CacheError(
+                "The name of the cache folder is empty.", hint="Name a folder: --cache DIR"
+            )
         location = os.fspath(root) if root is not None else os.environ.get("FUSION_CACHE", "")
         self.upstream = Upstream(location) if "://" in location else None
         is_local = root is not None and self.upstream is None

@@ -97,7 +97,7 @@ def _compute_round(
 def _results(
     executor: Executor, chunks: Sequence[Chunk], on: Workers, strict: bool
 ) -> Iterator[tuple[int, Result | Exception]]:
-    """Yield chunk number and result as results arrive; an error if the chunk's worker died.
+    """Yield (chunk number, result) as results arrive; the result is an error if a worker died.
 
     Errors of the cache itself are raised, because no other chunk could succeed either.
     """

@@ -35,7 +35,7 @@ class Item:
     key : str
         Key of the array; ASCII. Items with the same key are the same array.
     source : object
-        Input of the computation; picklable. Messages name it by ``str(source)``.
+        Input of the computation; picklable. Messages name the source by ``str(source)``.
     origin : str
         Location of the source; stored with the array, so that it can be computed again.
     group : str

@@ -124,8 +124,8 @@ class RemoteFolder:
     def open(self, path: str) -> BinaryIO:
         """Copy a file to this machine and open it; the next call invalidates the stream.
 
-        h5py can read this local copy safely: if reading a stream fails, HDF5 crashes the process,
-        at once or when the process ends.
+        The copy protects from crashes of HDF5: if h5py reads from a stream that fails, HDF5 crashes
+        the process, at once or when the process ends.
         """
         stream = self._fetch_whole(path)
         stream.seek(0)
@@ -181,7 +181,7 @@ class RemoteFolder:
 
     @cached_property
     def _connection(self) -> tuple[Any, str]:
-        """File system of fsspec, and this folder's path in it; does not connect yet."""
+        """File system of fsspec, and the path of this folder in it, without a connection yet."""
         try:
             core = importlib.import_module("fsspec.core")
             options = self._http_options() if self._http else {}
@@ -241,7 +241,7 @@ class RemoteFolder:
             error = cast(Exception, error.__cause__)
         if isinstance(error, _TooMuchError):
             return CacheError(
-                f"{self} sends more than a feature cache would in one answer; reading was stopped.",
+                f"{self} sends a larger answer than a feature cache does; reading was stopped.",
                 hint="Check that a feature cache is served at this address.",
             )
         status = _status(error)

@@ -34,7 +34,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]
 
 
 def temporary_name(folder: Path) -> Path:
-    """Return a new name in `folder` that contains its owner (see :func:`find_debris`)."""
+    """Return a new name in `folder` that contains machine and process (see :func:`find_debris`)."""
     return folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp"
 
 

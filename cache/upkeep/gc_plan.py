@@ -42,9 +42,9 @@ class Bounds:
     now : float
         Time at which the bounds were set; seconds since 1970, as all times here.
     by_age : float
-        Items last used until then are removed because of their age.
+        Items that were not used after this time are removed because of their age.
     for_budget : float
-        Items last used until then may be removed to meet the budget.
+        Items that were not used after this time may be removed to meet the budget.
     max_bytes : float
         The budget; infinite if there is none.
     """

@@ -51,18 +51,19 @@ class Aggregate(Balancer):
     equal to the plain sum, the balancer `unimodal_loss`, if the gradients do not conflict. The
     methods A:
 
-    - upgrad: each row is projected onto the vectors that conflict with no row; then the mean
+    - upgrad: the mean of the rows, after each row is projected onto the vectors that conflict with
+      no row
     - dualproj: the mean of the rows is projected onto the vectors that conflict with no row
-    - pcgrad: for every pair of conflicting rows, in random order, the component of one row against
-      the other is removed
+    - pcgrad: from each row, the components against conflicting rows are removed one by one, in
+      random order
     - mgda: the shortest vector in the convex hull of the rows
     - alignedmtl: the rows are rotated and scaled until they are orthogonal and equally long
     - imtlg: the vector with equal projections on all rows
     - config: the vector with equal angles to all rows; its length is the sum of its projections on
       the rows
     - cagrad: a vector near the mean that maximises the smallest improvement of any row
-    - nashmtl: the bargaining solution, where no row gains more than another loses; its length is at
-      most 1
+    - nashmtl: the Nash bargaining solution: from there, no change improves one row relatively more
+      than it worsens the others; the length is at most 1
 
     Losses that other balancers add are further rows of J. Earlier changes of other balancers to the
     gradient are kept. The head learns from the fused loss alone.

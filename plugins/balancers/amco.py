@@ -1,4 +1,4 @@
-"""Adaptive masking: hide a dominant modality's part of the scores, more in every epoch."""
+"""Adaptive masking: hide a growing share of a dominant modality's part of the scores."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class PMR(Balancer):
     c_m^k is the prototype of class k in modality m, a running mean over the training clips. The
     prototype scores of m are -||z_m - c_m^k|| for all classes k. a_m is the sum over the batch of
     the probability that these scores give to the right class. For two modalities only the weaker
-    one has beta > 0, as in the paper. With more, all but the best have.
+    one has beta > 0, as in the paper. With more modalities, all but the best have beta > 0.
 
     momentum is the weight of the past, as in the authors' code: at 0.2 the new means have weight
     0.8. The first prototypes are those of the initial network.
@@ -46,8 +46,8 @@ class PMR(Balancer):
     A class without clips has the mean of all clips as its prototype. The paper also raises the
     entropy of the stronger modality's prototype scores in the first epochs; that term is left out.
 
-    The prototypes, a_m and the loss of m are over the clips that have m; a_m is their mean times
-    the batch size.
+    The prototypes, a_m and the loss of m are over the clips that have m; a_m is the mean over these
+    clips times the batch size.
 
     Parameters
     ----------

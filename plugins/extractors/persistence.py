@@ -261,7 +261,7 @@ def _euclidean(x: Floats) -> Floats:
 
 
 def lune_diagrams(distances: Floats) -> list[Floats]:
-    """Compute the finite Vietoris-Rips bars in H0 and H1, (n, 2) birth and death, by lunes.
+    """Compute the finite Vietoris-Rips bars in H0 and H1, (n, 2), from the lunes of edges.
 
     Bars of length 0 are omitted, because they are not features. No bar exceeds the enclosing
     radius: beyond this radius the complex is a cone, in which every H1 bar has ended.

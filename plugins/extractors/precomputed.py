@@ -138,7 +138,7 @@ def _chosen(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
     if "path" not in table.columns:
         raise ParameterError(
             f"{table.file} has no column 'path'; it has: {', '.join(table.columns[:_SHOWN])}.",
-            hint="The column 'path' names the recording to which a row belongs.",
+            hint="Add a column 'path' with the recording of each row.",
         )
     rest = [c for c in table.columns if c not in ("path", "start", "end")]
     if not columns:

@@ -28,8 +28,7 @@ class Concat(Strategy):
 
     When to use
     -----------
-    As the baseline for every other strategy. A strategy that beats concatenation is worth its cost;
-    many strategies do not.
+    As the baseline for every other strategy: many strategies do not beat concatenation.
 
     Cost
     ----

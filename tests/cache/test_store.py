@@ -221,11 +221,13 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, mode: int, reque
 
 
 def test_a_cache_that_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(CacheError, match=r"no cache in .*tpyo: no such folder\.") as caught:
+    with pytest.raises(
+        CacheError, match=r"no cache in .*tpyo: the folder does not exist\."
+    ) as caught:
         local_cache(tmp_path / "tpyo")
     assert "--cache" in str(caught.value.hint)
     (tmp_path / "file").touch()
-    with pytest.raises(CacheError, match="no such folder"):
+    with pytest.raises(CacheError, match="the folder does not exist"):
         local_cache(tmp_path / "file")
     assert local_cache(tmp_path / "new", must_exist=False).root == tmp_path / "new"
     assert local_cache(tmp_path).features() == []

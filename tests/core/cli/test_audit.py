@@ -277,7 +277,7 @@ def test_a_run_tells_who_validates_and_who_was_heard(spoken, other, cache, capsy
     text = said(spoken, split="sentence", folds=2)
     assert "validation: held-out speakers of the training sentences" in text
     # Of the 9 speakers 2 validate (0.2), in each fold; all are tested in both.
-    assert "speaker-dependent: 14 of 18 test speakers are in training, too" in text
+    assert "speaker-dependent: 14 of 18 test speakers are also in training" in text
     text = said(spoken, f"folder={other}", split="corpus", folds=2)
     assert "tested: folder; then table" in text or "tested: table; then folder" in text
     assert "validation: held-out speakers of the training corpora" in text

@@ -24,7 +24,7 @@ def test_the_table() -> None:
     assert "GPU" not in text
     trace = made_up()
     trace.cuda = True
-    assert "A GPU was used: these are host times" in "\n".join(table(trace))
+    assert "A GPU was used: the times are those of the host" in "\n".join(table(trace))
 
 
 def test_a_trace_of_nothing_is_no_mistake() -> None:
