@@ -1,7 +1,7 @@
 """Root of the exception tree, and the cache's own branch of the tree.
 
-The whole tree is drawn in :mod:`fusion.core.contracts.errors`. Its root is defined here because
-the cache is the lowest layer and may not import any other part of fusion.
+:mod:`fusion.core.contracts.errors` draws the whole tree. The root of the tree is defined here,
+because the cache is the lowest layer and may not import any other part of fusion.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ _DIED = "the process that computed it died twice (killed, out of memory or crash
 def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
     """Compute all chunks, and retry the items of a chunk whose worker died.
 
-    These items are tried once more, one at a time, after everything else. Workers mostly die from
-    a lack of memory, which then affects one item only.
+    The items of such a chunk are tried once more, one at a time, after all other chunks. Workers
+    mostly die from a lack of memory, which then affects one item only.
     """
     suspects: list[Chunk] = []
     deaths = 0

@@ -197,7 +197,8 @@ class RegisteredRun:
 def register_run(cache: FeatureCache, path: Path) -> None:
     """Record that a run directory reads this cache, so that the features it needs are kept.
 
-    If the cache can't be written to, nothing is recorded; no garbage can be collected then either.
+    If the cache can't be written to, the run is not recorded. In this case the garbage collector
+    can't remove the features either.
     """
     absolute = str(path.absolute())
     name = hashlib.blake2b(os.fsencode(absolute), digest_size=16).hexdigest()

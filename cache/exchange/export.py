@@ -92,7 +92,7 @@ def export_feature(
         raise CacheError(
             f"A feature called {fingerprint.name!r} can't be written to HDF5, because that name is "
             "reserved.",
-            hint="Write it as npy.",
+            hint="Write the feature as npy: --format npy",
         )
     files = files_of(Path(out), form)
     _refuse_existing(files, overwrite)

@@ -1,7 +1,7 @@
 """Import of features that another tool computed, checked completely before anything is stored.
 
-The parameters of an imported feature are unknown. Its fingerprint therefore contains its name, a
-version given by the user, its shape and dtype, and the mark that it was imported.
+The parameters of an imported feature are unknown. The fingerprint therefore contains the feature's
+name, a version given by the user, shape and dtype, and a mark that the feature was imported.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def import_feature(
 ) -> ImportReport:
     """Store features that another tool computed, each under the key of its recording.
 
-    Everything is read and checked before anything is stored. Arrays that are already stored stay as
-    they are, so an import that was killed can be repeated.
+    All rows are read and checked before any array is stored. Arrays that are already stored are
+    kept, so an import that was killed can be repeated.
 
     Parameters
     ----------

@@ -132,7 +132,7 @@ def _decoded(text: bytes | str) -> str:
 
 
 def _numbers(path: Path, data: h5py.Dataset, name: str) -> list[float | None] | None:
-    """Return a column of seconds, None for NaN; or None if the column does not exist."""
+    """Return a column of seconds, with NaN replaced by None; None if the column does not exist."""
     column = _column(path, data, name)
     if column is None:
         return None

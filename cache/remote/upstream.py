@@ -1,8 +1,8 @@
 """Feature cache on another machine, read-only: wanted arrays are copied and checked once.
 
 The remote cache is read as files through fsspec: a served cache, any web server that lists its
-folders, an object store, or another folder. Its index is trusted; an array is accepted only if
-it matches its checksum.
+folders, an object store, or another folder. The index of the remote cache is trusted; an array is
+accepted only if it matches its checksum.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Upstream:
             names = self._remote.names()
         except FileNotFoundError:
             raise CacheError(
-                f"There is no cache at {self}: nothing is found there.",
+                f"There is no cache at {self}: the address does not exist.",
                 hint="Check the address. A web server must list its folders.",
             ) from None
         if not any(map(FEATURE_FOLDER.fullmatch, names)):

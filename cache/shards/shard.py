@@ -19,9 +19,9 @@ in the file           type                  meaning
 ``created``           attribute, text       ISO 8601, UTC
 ====================  ====================  ================================================
 
-All numbers are little-endian. All texts have a fixed length and are padded with zeros. The
-shard's checksum covers the arrays through their checksums. It is checked whenever a shard is
-opened, without reading the arrays. Version 1 has no origins and groups and is never packed.
+All numbers are little-endian. All texts have a fixed length and are padded with zeros. The shard's
+checksum covers the arrays through their checksums. The shard's checksum is checked whenever a shard
+is opened, without reading the arrays. Version 1 has no origins and groups and is never packed.
 """
 
 from __future__ import annotations

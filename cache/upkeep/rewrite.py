@@ -233,9 +233,9 @@ def _convert_shard(
 
 
 def _is_copied(shard: Shard, row: int, other: ShardFile | None) -> bool:
-    """Return whether another shard already has this array, undamaged.
+    """Return whether another shard already has an undamaged copy of this array.
 
-    A call that was killed leaves such copies.
+    A conversion that was killed leaves such copies.
     """
     if other is None:
         return False

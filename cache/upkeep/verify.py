@@ -1,8 +1,8 @@
 """Verification of a cache: reads all files and reports the damaged ones.
 
-Shards are opened one by one. The index is itself checked against them; it is used only to name
-the items of a file that can't be opened any more. Arrays are read from the file, not through a
-memory map, where a bad sector would raise a signal instead of an error.
+Shards are opened one by one. The index is checked against the shards, and is used only to name the
+items of a file that can't be opened any more. Arrays are read from the file, not through a memory
+map, where a bad sector would raise a signal instead of an error.
 """
 
 from __future__ import annotations

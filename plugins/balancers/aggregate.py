@@ -157,7 +157,7 @@ class Aggregate(Balancer):
 
     @contextlib.contextmanager
     def _random_order(self, step: Step) -> Iterator[None]:
-        """Seed the global generator, which the library draws from, from the step's generator."""
+        """Seed the global generator, which torchjd uses for pcgrad, with the step's generator."""
         if self.method != "pcgrad":
             yield
             return
@@ -211,8 +211,8 @@ def _not_installed(method: str) -> ParameterError:
     extras, packages = ("aggregate,cvxpy", "torchjd, cvxpy and ecos") if method in _CONVEX else (
         "aggregate", "torchjd and quadprog")  # fmt: skip
     return ParameterError(
-        f"Packages that the balancer 'aggregate' needs for method {method!r} are not installed: "
-        f"one or more of {packages}.",
+        f"aggregate.method={method} needs {packages}, and at least one of these packages is not "
+        "installed.",
         hint=f"pip install 'modal-fusion[{extras}]'",
     )
 

@@ -33,8 +33,8 @@ class ReconBoost(Balancer):
     residual of the frozen branches; here it is the loss of the summed scores. The gradient of this
     loss with respect to f_m is that residual, softmax(sum of f) - y. The published code has a
     further term for agreement between the modalities, computed from detached scores on both sides.
-    It has no gradient and is left out. The head is trained in every turn; if the modalities share
-    weights of the strategy, this may also change the scores of the other modalities.
+    This term has no gradient and is left out. The head is trained in every turn; if the modalities
+    share weights of the strategy, this may also change the scores of the other modalities.
 
     The modalities take turns in their order in the run. A single modality is left unchanged.
 

@@ -19,8 +19,8 @@ class CNN(Branch):
     """Convolution blocks, each halving the grid, then pooling and a linear layer.
 
     A block is convolution, max pooling, batch normalisation and ReLU, in this order. Pooling before
-    normalisation computes nearly the same function as pooling after normalisation. It needs a
-    quarter of the memory traffic, which takes most of the time on a CPU.
+    normalisation computes nearly the same function as pooling after normalisation. The first order
+    needs a quarter of the memory traffic, which takes most of the time on a CPU.
 
     Parameters
     ----------

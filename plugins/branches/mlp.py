@@ -19,7 +19,7 @@ class MLP(Branch):
     Parameters
     ----------
     shape : tuple of int
-        Any shape; it is flattened.
+        Any shape; the array is flattened.
     dim : int
         Size of the embedding.
     hidden : int

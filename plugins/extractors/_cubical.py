@@ -1,6 +1,6 @@
 """Persistence of images and series by union-find, compiled by numba.
 
-Pixels are the top-dimensional cells of a cubical complex. They enter the filtration from the
+Pixels are the top-dimensional cells of a cubical complex. The pixels enter the filtration from the
 highest value to the lowest (superlevel sets). The sublevel bars of a function are the superlevel
 bars of its negative.
 

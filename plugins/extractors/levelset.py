@@ -30,9 +30,9 @@ _LINES = 6  # bars of either filtration in a contour
 class LevelSet(Extractor):
     """Statistics of level-set persistence diagrams, (diagrams, 26) float32.
 
-    The log-mel spectrogram is a surface over time and frequency. Its height is measured in
-    decibels above a floor, which is `top_db` below the clip's maximum. Three families of diagrams
-    describe the peaks and dips of the surface and of curves derived from the surface:
+    The log-mel spectrogram is a surface over time and frequency. The height of the surface is
+    measured in decibels above a floor, which is `top_db` below the clip's maximum. Three families
+    of diagrams describe the peaks and dips of the surface and of curves derived from the surface:
 
     ======== ==========================================================================
     surface  H0 and H1 of the superlevel sets of the surface, in each of `surface_bands`

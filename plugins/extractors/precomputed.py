@@ -207,7 +207,7 @@ def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32]
         return None
     if empty:
         raise ParameterError(
-            f"{row.location}: {', '.join(empty[:_SHOWN])} empty, but the other columns are not.",
+            f"{row.location}: some columns are empty: {', '.join(empty[:_SHOWN])}.",
             hint="A clip needs all numbers or none: fill the cells, or empty the whole row.",
         )
     return np.array(values, dtype=np.float32)

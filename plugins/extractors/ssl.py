@@ -29,12 +29,12 @@ Array = npt.NDArray[np.float32]
 class SSL(Extractor):
     """Hidden states of a speech foundation model, (D,), (2 D,) or (D, 1, frames) float32.
 
-    The model is frozen. It reads the whole recording at the model's sampling rate (16 kHz) and
-    with the model's normalisation; recordings longer than 30 s are split into equal pieces. One
-    hidden state covers 20 ms. `pooling` selects the output: the mean over the recording, mean and
-    standard deviation, or the sequence of states. With "frames", shorter sequences are centred and
-    padded with zeros, and longer sequences are cropped to their middle. Whisper pads its input to
-    30 s; the states of this padding are dropped.
+    The model is frozen. The model reads the whole recording at its sampling rate (16 kHz) and with
+    the model's normalisation; recordings longer than 30 s are split into equal pieces. One hidden
+    state covers 20 ms. `pooling` selects the output: the mean over the recording, mean and standard
+    deviation, or the sequence of states. With "frames", shorter sequences are centred and padded
+    with zeros, and longer sequences are cropped to their middle. Whisper pads its input to 30 s;
+    the states of this padding are dropped.
 
     Recordings are processed in batches. The results equal those of single recordings except for
     rounding. On a GPU a single process extracts all recordings.

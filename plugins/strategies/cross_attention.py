@@ -65,8 +65,9 @@ class CrossAttention(Strategy):
 
     Cost
     ----
-    M * (M - 1) cross-modal stacks. Their attention has T_m * T_j * heads values per clip and layer,
-    with T at most `max_tokens`. About 8 * layers * width^2 * M^2 * (M - 1) weights for M > 1.
+    M * (M - 1) cross-modal stacks. The attention of a stack has T_m * T_j * heads values per clip
+    and layer, with T at most `max_tokens`. About 8 * layers * width^2 * M^2 * (M - 1) weights for M
+    > 1.
 
     References
     ----------

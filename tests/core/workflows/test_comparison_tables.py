@@ -59,7 +59,7 @@ def test_what_a_method_reads_is_said_of_the_best(found):
     first = sentences(found)[0]
     assert "uses the trained baselines, " in first and "learns from validation: " in first
     plain = replace(found, best=replace(found.best, reads=()))
-    assert "It reads" not in sentences(plain)[0]
+    assert "uses the trained baselines" not in sentences(plain)[0]
 
 
 def test_what_makes_figures_worth_less_is_said_last(found):
