@@ -199,15 +199,15 @@ def _fingerprint(source: Source, name: str, version: str, dtype: str | None) -> 
     for row, place in enumerate(source.places):
         shape, kind = source.form(row)
         if kind.kind not in "biufc":
-            raise place.error(f"Its array is of dtype {kind}, which is not numeric.")
+            raise place.error(f"The array has dtype {kind}, which is not numeric.")
         if shape != first[0]:
             raise place.error(
-                f"Its array has shape {shape}, that of {source.places[0].location} has {first[0]}.",
+                f"The array has shape {shape}, but {source.places[0].location} has {first[0]}.",
                 hint="All arrays of a feature must have one shape: cut, pad or pool them.",
             )
         if dtype is None and kind.name != first[1].name:
             raise place.error(
-                f"Its array is {kind.name}, that of {source.places[0].location} {first[1].name}.",
+                f"The array is {kind.name}, but {source.places[0].location} is {first[1].name}.",
                 hint=f"Convert all of them: --dtype {np.promote_types(kind, first[1]).name}",
             )
     # A single number becomes an array of one number, because networks need an axis.
@@ -257,10 +257,10 @@ class _Rows:
         array = self._source.read(row)
         place = self.places[row]
         if array.size != math.prod(self.fingerprint.shape):
-            raise place.error(f"Its array was changed: its shape is now {array.shape}.")
+            raise place.error(f"The array was changed: its shape is now {array.shape}.")
         if not np.isfinite(array).all():
             raise place.error(
-                f"Its array holds NaN or infinite values, {_first_not_finite(array)}.",
+                f"The array holds NaN or infinite values, {_first_not_finite(array)}.",
                 hint="Remove the row, or replace the value.",
             )
         return _converted(array, self.fingerprint.dtype, place).reshape(self.fingerprint.shape)
@@ -277,14 +277,14 @@ def _converted(array: Array, dtype: str, place: Place) -> Array:
     whole = array.dtype.kind in "biu" and wanted.kind in "biu"
     if not whole and not np.can_cast(array.dtype, wanted, "same_kind"):
         raise place.error(
-            f"Its array is {array.dtype.name}; converting it to {dtype} would lose information."
+            f"The array is {array.dtype.name}; converting it to {dtype} would lose information."
         )
     with np.errstate(over="ignore"):
         converted = array.astype(wanted)
     lost = converted != array if wanted.kind in "biu" else ~np.isfinite(converted)
     if lost.any():
         value = array[lost].flat[0]
-        raise place.error(f"Its value {value} does not fit {dtype}.")
+        raise place.error(f"The value {value} does not fit {dtype}.")
     return converted
 
 
@@ -322,13 +322,13 @@ def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
         earlier_row, earlier_digest = first.setdefault(key, (row, digest))
         if earlier_digest != digest:
             raise place.error(
-                f"Its recording is also in {rows.places[earlier_row].location}, with another array "
+                f"The recording is also in {rows.places[earlier_row].location}, with another array "
                 f"(key {key}).",
                 hint="Copies of one file are one recording; parts of it need start and end.",
             )
         if stored.get(key, digest) != digest:
             raise place.error(
-                f"The cache has another array for its recording (key {key}) in version "
+                f"The cache has another array for this recording (key {key}) in version "
                 f"{rows.fingerprint.version} of {rows.fingerprint.name!r}.",
                 hint="If the arrays were computed again, give them another version: --version NAME",
             )
@@ -362,7 +362,7 @@ def _store(cache: FeatureCache, rows: _Rows, survey: _Survey, claims: Claims) ->
         for row, expected in zip(part, survey.checksums[start : start + step], strict=True):
             arrays.append(rows.array(row))
             if checksum(arrays[-1]) != expected:
-                raise rows.places[row].error("Its array was changed during the import.")
+                raise rows.places[row].error("The array was changed during the import.")
         cache.add(
             rows.fingerprint,
             [rows.keys[row] for row in part],

@@ -59,7 +59,7 @@ def from_table(path: Path, name: str, root: Path) -> Source:
     if array.is_file():
         return _paired(array, table, root)
     raise table.error(
-        f"There is no column feature, which names a .npy file in each row, and no {array.name} "
+        f"There is no column feature that names a .npy file in each row, and no {array.name} "
         f"beside the table. Columns: {', '.join(table.columns)}.",
         hint=f"It may also be called {', '.join((name, *_ALIASES['feature']))}.",
     )
@@ -92,7 +92,7 @@ def _read(path: Path, name: str = "feature") -> Table:
         if near and column not in _COLUMNS:
             raise table.error(
                 f"There is a column {column!r}. Did you mean {near[0]!r}?",
-                hint="If it is something else, give it another name.",
+                hint="Correct the name, or give a column of other contents another name.",
             )
     if not {"path", "key"} & set(table.columns):
         raise table.error(

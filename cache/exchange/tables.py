@@ -56,7 +56,7 @@ class TableRow:
         except ValueError:
             value = math.nan
         if value is not None and not math.isfinite(value):
-            raise self.error(f"The {column} {text!r} is not a number.")
+            raise self.error(f"Column {column} holds {text!r}, which is not a number.")
         return value
 
     def error(self, message: str, hint: str | None = None) -> CacheError:
@@ -147,7 +147,7 @@ def _rows(
             row = TableRow(file, 1 + reader.line_num, named)
             if len(cells) != len(columns):
                 raise row.error(
-                    f"{len(cells)} cells, where the first line names {len(columns)} columns."
+                    f"{len(cells)} cells, but the first line names {len(columns)} columns."
                 )
             yield row
     except csv.Error as error:

@@ -1,4 +1,4 @@
-"""Time of the last use of a shard, from which the garbage collector decides.
+"""Time of the last use of a shard, by which the garbage collector selects items to remove.
 
 The last use is the later of the file's access and modification times. The cache sets the access
 time itself, because what file systems do depends on how they are mounted. The modification time

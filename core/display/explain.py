@@ -181,7 +181,7 @@ def print_clip(explanation: ClipExplanation) -> None:
         Text(
             f"{shapley}without it: the probability of {explanation.label} if the values of the "
             "part are replaced by their training mean. gradients: integrated gradients from the "
-            f"training mean, in nats of the log-probability of {explanation.label} (sum over the "
+            "training mean, in nats of the label's log-probability (sum over the "
             f"parts {_signed(explanation.difference)}, numerical error {explanation.gap:+.3f}).",
             style="dim",
         )

@@ -41,9 +41,9 @@ class AGM(Balancer):
     f(none), the scores without any modality; the authors' mono outputs add up to f(all). The
     exponents of r and tau are bounded by 20, so that infinities are never subtracted. Every f(S) is
     computed in training mode and with its gradient. (A public version computes only f(all) with
-    gradient. phi_m then has a share of the gradient of f(all) that is the same for every modality,
-    and all branches are scaled alike.) phi_m also reaches the branches of other modalities if the
-    strategy lets modalities interact.
+    gradient. Every modality then has the same share of the gradient of f(all), and all branches are
+    scaled by the same factor.) phi_m also reaches the branches of other modalities if the strategy
+    lets modalities interact.
 
     Adam divides a gradient by the gradient's own running size. This division cancels a factor that
     all k_m share. If only phi_m reaches a branch (concat, sum), the division also cancels a k_m

@@ -32,10 +32,10 @@ class CGGM(Balancer):
     consecutive batches and divides by the sum of their changes. That sum crosses zero often, so the
     paper's factors have no bound and can be negative. Here the changes are between epochs, a fall
     counts as 0, and epsilon keeps the ratio away from 0 / 0: if no modality makes progress, all B_m
-    are equal. The factor M / (M - 1) lets equal modalities keep their pace, so the paper's rho is
-    rho * M / (M - 1) here. In the first two epochs no change is known, and all modalities count as
-    equal. The factor scales the step of the branch, because the Adam of the published code cancels
-    a factor on the gradient.
+    are equal. The factor M / (M - 1) makes the factor of equal modalities rho, so the paper's rho
+    is rho * M / (M - 1) here. In the first two epochs no change is known, and all modalities count
+    as equal. The factor scales the step of the branch, because the Adam of the published code
+    cancels a factor on the gradient.
 
     Departure from the paper, direction of the gradient: the paper wants the gradient of the fusion
     head to have the direction of the classifiers of the modalities with large B_m. The authors'

@@ -36,7 +36,7 @@ class DGL(Balancer):
     Parameters
     ----------
     alpha : float
-        Factor on the branches' steps, > 0. The paper uses 4; 1 keeps the pace of the branches.
+        Factor on the branches' steps, > 0. The paper uses 4; 1 leaves the steps unchanged.
 
     When to use
     -----------

@@ -38,7 +38,7 @@ class GBlend(Balancer):
     needs no additional training. `floor` is not in the paper. Without `floor`, a loss whose gap has
     hardly grown, or seems not to have grown on few clips, would take all the weight. Under Adam
     only the ratio of the weights matters within a branch. The head learns from the fused loss
-    alone, so the pace of the head does not change. A loss of weight 0 trains no branch.
+    alone, so the steps of the head do not change. A loss of weight 0 trains no branch.
 
     A single modality is left unchanged: no loss is added.
 

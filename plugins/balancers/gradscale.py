@@ -38,7 +38,7 @@ class GradScale(Balancer):
     learns, and costs accuracy (docs/concepts/why-fusions-fail.md). In version 0.1 the rule *norms*
     was the default, named *adaptive*.
 
-    *fixed*: `scale` for every branch; the fusion head keeps its pace.
+    *fixed*: the factor is `scale` for every branch; the steps of the fusion head do not change.
 
     The factor scales the step of the branch, with any optimiser (`Gradients.scale`).
 

@@ -51,7 +51,7 @@ class MMPareto(Curved):  # curve: weight of the fused loss, 0.5 without a confli
     ----------
     boost : float
         Factor on the branches' steps, > 0. The paper uses 1.5, because more noise in the steps
-        generalised better. 1 keeps the pace of the branches.
+        generalised better. 1 leaves the steps unchanged.
 
     When to use
     -----------

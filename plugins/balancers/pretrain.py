@@ -32,7 +32,7 @@ class Pretrain(Balancer):
     one. Here *own* stays within the budget of every other method, including the schedule of the
     learning rate. *baselines* uses trainings that the run makes anyway, and thus twice the epochs.
 
-    This balancer alone decides about the start of the training: ``train.start``, ``train.finetune``
+    This balancer alone determines the start of the training: ``train.start``, ``train.finetune``
     and ``train.branch_rate`` have no effect. *baselines* differs from ``train.start=baselines`` in
     three ways: all epochs are fine-tuning, the strategy starts untrained, and the start itself is
     not a candidate in the choice of an epoch.

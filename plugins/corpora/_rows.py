@@ -65,7 +65,7 @@ class Row:
         except ValueError:
             value = math.nan
         if value is not None and not math.isfinite(value):
-            raise self.error(f"The {column} {text!r} is not a number of seconds.")
+            raise self.error(f"Column {column} holds {text!r}, which is not a number of seconds.")
         return value
 
     def error(self, message: str, hint: str | None = None) -> CorpusError:
@@ -130,7 +130,7 @@ def _separated_row(file: Path, line: int, columns: list[str], cells: list[str]) 
         return
     row = Row(file, line, dict(zip(columns, map(str.strip, cells), strict=False)))
     if len(cells) != len(columns):
-        raise row.error(f"{len(cells)} cells; the first line names {len(columns)} columns.")
+        raise row.error(f"{len(cells)} cells, but the first line names {len(columns)} columns.")
     yield row
 
 

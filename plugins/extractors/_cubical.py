@@ -14,9 +14,9 @@ outside of the image is a component born before all others. Both passes use the 
 A pixel is identified by its rank, 1 for the lowest value; rank 0 is the outside. The older of two
 components is the one whose root has the higher rank (H0) or the lower rank (H1).
 
-Those neighbours of a pixel that entered before the pixel are often connected to each other. A
-table therefore lists, for each of the 256 sets of neighbours, one neighbour of each connected
-part, so that most pixels look up one component instead of up to eight.
+The neighbours that entered before a pixel are often connected to each other. For each of the 256
+sets of neighbours, a table lists one neighbour of each connected part. Most pixels therefore look
+up one component instead of up to eight.
 """
 
 from __future__ import annotations

@@ -164,10 +164,10 @@ def test_no_source(folder: Path, cache: FeatureCache, name: str, message: str) -
 @pytest.mark.parametrize(
     ("array", "dtype", "message"),
     [
-        ([1.0, 7e4], "float16", r"Its value 70000.0 does not fit float16"),
-        ([1, 300], "int8", "Its value 300 does not fit int8"),
-        ([1, -1], "uint8", "Its value -1 does not fit uint8"),
-        ([1, 2], "bool", "Its value 2 does not fit bool"),
+        ([1.0, 7e4], "float16", r"The value 70000.0 does not fit float16"),
+        ([1, 300], "int8", "The value 300 does not fit int8"),
+        ([1, -1], "uint8", "The value -1 does not fit uint8"),
+        ([1, 2], "bool", "The value 2 does not fit bool"),
         ([1j], "float32", "complex128; converting it to float32 would lose"),
         ([1.5], "int32", "float64; converting it to int32 would lose"),
         ([1.5], "float99", "numpy has no dtype 'float99'"),
@@ -199,7 +199,7 @@ def test_what_changes_meanwhile_is_not_stored(
         return found
 
     monkeypatch.setattr(imports, "_survey", then_change)
-    with pytest.raises(CacheError, match="line 4: Its array was changed during the import"):
+    with pytest.raises(CacheError, match="line 4: The array was changed during the import"):
         import_feature(cache, "video", plain(folder))
     assert imported_features(cache) == []
 

@@ -128,7 +128,7 @@ def test_several_modalities_have_shapley_values(printed):
     lines = printed(print_clip, clip(modalities=("mel", "text")))
     assert row(lines, "mel") == ["+0.300", "0.400", "+1.00"]
     assert row(lines, "slow") == ["0.700", "-0.80"]  # a modality has one, its parts do not
-    assert any("from 0.500 without any modality" in line for line in lines)
+    assert any("is 0.500 without any modality" in line for line in lines)
 
 
 def test_markup_and_control_characters_of_a_recording_are_text(printed, nasty):

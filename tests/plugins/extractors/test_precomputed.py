@@ -121,5 +121,5 @@ def test_an_unknown_column_and_one_without_numbers(table):
     path = table(("x.wav", 1, "u"))
     with pytest.raises(ParameterError, match=r"no column 'c'; it has: a, b\."):
         made(path, columns="c")
-    with pytest.raises(ParameterError, match="The b 'u' is no number"):
+    with pytest.raises(ParameterError, match="Column b holds 'u', which is not a number"):
         made(path, columns="b")
