@@ -261,7 +261,7 @@ def _rows(file: ShardFile) -> Array | PackedRows:
             _allow_more_files()
             return file.rows()
     except OSError as error:
-        hint = "Check that the file may be read."
+        hint = "Check the permissions of the file."
         if error.errno == errno.EMFILE:
             hint = "Each shard takes one open file; `ulimit -n` shows and sets the limit."
         raise CacheError(f"Can't map {file.path}: {error.strerror or error}.", hint=hint) from None

@@ -240,7 +240,7 @@ class FeatureCache:
             fingerprint = Fingerprint.from_json(path.read_text(encoding="ascii"), match["id"])
         except (OSError, UnicodeDecodeError, CacheError) as error:
             reason = error.message if isinstance(error, CacheError) else str(error)
-            hint = "`fusion cache verify --repair` rewrites it."
+            hint = "Rewrite the file: `fusion cache verify --repair`"
             self._problems[path] = Problem(path, f"{path} can't be used: {reason}\n  hint: {hint}")
             return fingerprint_from_shards(folder, match["id"])
         self._problems.pop(path, None)

@@ -208,7 +208,7 @@ def _fingerprint(source: Source, name: str, version: str, dtype: str | None) -> 
         if dtype is None and kind.name != first[1].name:
             raise place.error(
                 f"The array is {kind.name}, but {source.places[0].location} is {first[1].name}.",
-                hint=f"Convert all of them: --dtype {np.promote_types(kind, first[1]).name}",
+                hint=f"Convert all arrays: --dtype {np.promote_types(kind, first[1]).name}",
             )
     # A single number becomes an array of one number, because networks need an axis.
     return Fingerprint(name, version, _IMPORTED, dtype or first[1].name, first[0] or (1,), {})
@@ -324,7 +324,7 @@ def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
             raise place.error(
                 f"The recording is also in {rows.places[earlier_row].location}, with another array "
                 f"(key {key}).",
-                hint="Copies of one file are one recording; parts of it need start and end.",
+                hint="Copies of a file are one recording; parts of a recording need start and end.",
             )
         if stored.get(key, digest) != digest:
             raise place.error(

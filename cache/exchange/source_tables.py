@@ -61,7 +61,7 @@ def from_table(path: Path, name: str, root: Path) -> Source:
     raise table.error(
         f"There is no column feature that names a .npy file in each row, and no {array.name} "
         f"beside the table. Columns: {', '.join(table.columns)}.",
-        hint=f"It may also be called {', '.join((name, *_ALIASES['feature']))}.",
+        hint=f"The column may also be called {', '.join((name, *_ALIASES['feature']))}.",
     )
 
 

@@ -29,7 +29,7 @@ _EXTRAS = {"http": "remote", "https": "remote", "s3": "s3", "s3a": "s3"}
 
 _BEYOND_THE_END = 416  # status of HTTP
 
-_KEPT = "Start again when it answers: fetched arrays are kept."
+_KEPT = "Start again when the server answers: fetched arrays are kept."
 
 
 class RemoteFolder:

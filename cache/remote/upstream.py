@@ -224,8 +224,8 @@ class Upstream:
         self._report(
             path,
             f"the array of {key!r}, number {row} in {path}, is cut off or does not match its "
-            "checksum, and was not copied. On that machine, fusion cache verify --repair computes "
-            "it again.",
+            "checksum, and was not copied. To compute the array again, run fusion cache verify "
+            "--repair on that machine.",
         )
 
     def _read(

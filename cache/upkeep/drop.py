@@ -63,7 +63,11 @@ def _repair_file(cache: FeatureCache, bad: BadFile) -> list[Problem]:
     if bad.kind == "unreadable":
         return [Problem(bad.path, bad.reason)]
     if bad.kind == "shard" and _opens(bad.path):
-        return [Problem(bad.path, "It could not be read before, and now it can: check the disk.")]
+        return [
+            Problem(
+                bad.path, "The file could not be read before, but can be read now: check the disk."
+            )
+        ]
     try:
         bad.path.unlink(missing_ok=True)
         if bad.kind == "fingerprint" and bad.fingerprint is not None:
@@ -71,7 +75,7 @@ def _repair_file(cache: FeatureCache, bad: BadFile) -> list[Problem]:
     except StorageError:
         raise
     except OSError as error:
-        return [Problem(bad.path, f"It can't be removed: {error.strerror or error}.")]
+        return [Problem(bad.path, f"The file can't be removed: {error.strerror or error}.")]
     return []
 
 

@@ -225,7 +225,7 @@ def _carry_out(cache: FeatureCache, plan: Plan, advance: OnBytes) -> None:
 def _remove(shard: ShardPlan, plan: Plan) -> bool:
     try:
         if last_used(shard.path) != shard.last_used:
-            plan.problems.append(Problem(shard.path, "It was used meanwhile."))
+            plan.problems.append(Problem(shard.path, "The shard was used during the collection."))
             return False
         if not shard.referenced:
             shard.path.unlink()
@@ -247,7 +247,9 @@ def _unlink(path: Path, plan: Plan) -> bool:
             return remove_dead_claim(path)
         path.unlink(missing_ok=True)
     except OSError as error:
-        plan.problems.append(Problem(path, f"It can't be removed: {error.strerror or error}."))
+        plan.problems.append(
+            Problem(path, f"The file can't be removed: {error.strerror or error}.")
+        )
         return False
     return True
 

@@ -179,8 +179,8 @@ def _examine(
         problems.append(Problem(path, str(error)))
         return None
     if stuck:
-        problems.append(Problem(path, f"It must be rewritten to keep {len(referenced)} of its "
-                                  f"items: {stuck}"))  # fmt: skip
+        reason = f"The shard must be rewritten to keep {len(referenced)} items: {stuck}"
+        problems.append(Problem(path, reason))
     return ShardPlan(
         path, shard.file.size, used, last_use, referenced, shard.file.count, free, bool(stuck)
     )

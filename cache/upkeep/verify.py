@@ -197,9 +197,9 @@ class _Folder:
             if fingerprint.id == self.id:
                 self.fingerprint = fingerprint
                 return None
-            problem = f"Its id is {fingerprint.id}, but its folder has id {self.id}."
+            problem = f"The fingerprint has id {fingerprint.id}, but its folder has id {self.id}."
         except (OSError, UnicodeDecodeError, CacheError) as error:
-            problem = f"It can't be read: {error}"
+            problem = f"The fingerprint can't be read: {error}"
         self.fingerprint = fingerprint_from_shards(self.folder, self.id)
         return problem
 
@@ -210,7 +210,9 @@ class _Folder:
         if not (self.folder / INDEX).exists():
             return None
         if not index_is_sound(self.folder):
-            self._bad_file(INDEX, "index", "It is damaged or of another version, and is ignored.")
+            self._bad_file(
+                INDEX, "index", "The index is damaged or of another version, and is ignored."
+            )
             return None
         index = self._load_index(self.listing)
         self._numbers = {file.path.name: n for n, file in enumerate(index.files)} if index else {}
@@ -253,7 +255,9 @@ class _Folder:
         except FileNotFoundError:
             raise
         except OSError as error:
-            self._bad_file(name, "unreadable", f"It can't be read: {error.strerror or error}.")
+            self._bad_file(
+                name, "unreadable", f"The file can't be read: {error.strerror or error}."
+            )
         except (NewerShardError, ForeignShardError) as error:
             self.report.aside.append(Problem(path, str(error)))
         except ShardError as error:
@@ -280,7 +284,7 @@ class _Folder:
         items = [
             BadItem(
                 index.files[0].fingerprint, *index.label(at), self.folder / name, None,
-                "Its shard can't be read.",
+                "The shard can't be read.",
             )
             for at in range(len(index))
         ] if index else []  # fmt: skip
@@ -300,7 +304,7 @@ def _bad_rows(shard: Shard) -> Iterator[tuple[int, str]]:
         if isinstance(array, str):
             yield row, array
         elif not shard.is_sound(row, array):
-            yield row, "It does not match its checksum."
+            yield row, "The array does not match its checksum."
 
 
 def _contiguous(file: ShardFile) -> Iterator[Array | str]:
@@ -314,7 +318,7 @@ def _contiguous(file: ShardFile) -> Iterator[Array | str]:
                 stream.seek(file.offset + row * size)
                 read = stream.readinto(array.data)
             except OSError as error:
-                yield f"It can't be read: {error.strerror or error}."
+                yield f"The array can't be read: {error.strerror or error}."
                 continue
             yield array if read == size else "The file ends before the array does."
 
@@ -325,4 +329,8 @@ def _packed(file: ShardFile) -> Iterator[Array | str]:
         try:
             yield rows[row]
         except (CacheError, OSError, ValueError, RuntimeError, MemoryError) as error:
-            yield error.message if isinstance(error, CacheError) else f"It can't be read: {error}"
+            yield (
+                error.message
+                if isinstance(error, CacheError)
+                else f"The array can't be read: {error}"
+            )

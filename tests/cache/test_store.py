@@ -183,7 +183,7 @@ def test_a_damaged_fingerprint_hides_nothing(tmp_path: Path, damage: str) -> Non
     assert cache.features() == [fingerprint()]
     (problem,) = cache.problems
     assert problem.line.startswith(f"{readable} can't be used: ")
-    assert problem.line.endswith("`fusion cache verify --repair` rewrites it.")
+    assert problem.line.endswith("Rewrite the file: `fusion cache verify --repair`")
     assert problem.line.count(str(readable)) == 1 and "\n" not in problem.line
     readable.write_text(sound)
     assert cache.features() == [fingerprint()] and cache.problems == []

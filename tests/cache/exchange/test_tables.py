@@ -67,5 +67,7 @@ def test_other_encodings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["x", "nan", "inf", "1,5"])
 def test_no_numbers(tmp_path: Path, value: str) -> None:
     (row,) = read_table(table(tmp_path, f"path;start\na;{value}\n"), ALIASES).rows
-    with pytest.raises(CacheError, match=f"t.csv, line 2: Column start holds '{value}', which is not"):
+    with pytest.raises(
+        CacheError, match=f"t.csv, line 2: Column start holds '{value}', which is not"
+    ):
         row.number("start")

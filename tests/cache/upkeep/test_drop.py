@@ -54,7 +54,7 @@ def test_a_shard_that_can_be_read_again_is_kept(cache: FeatureCache, feature: Fi
     report = verify(cache)
     path.write_bytes(raw)
     (left,) = drop(cache, report)
-    assert left.path == path and "now it can" in left.reason
+    assert left.path == path and "but can be read now" in left.reason
     assert path.read_bytes() == raw
 
 
