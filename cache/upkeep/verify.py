@@ -147,7 +147,7 @@ def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyRep
         if closed is None:
             folders.append((folder, id, shards_in(folder)))
         else:
-            reason = f"It {closed.reason.removeprefix(f'{folder} ')}"
+            reason = f"The folder {closed.reason.removeprefix(f'{folder} ')}"
             report.bad_files.append(BadFile(folder, "unreadable", None, reason))
     total = sum(listed.size for _, _, listing in folders for listed in listing.values())
 
@@ -237,7 +237,7 @@ class _Folder:
         )
         if not is_equal:
             self._numbers = {}  # report the index only once
-            self._bad_file(INDEX, "index", f"It contradicts {shard.path.name}.")
+            self._bad_file(INDEX, "index", f"The index contradicts {shard.path.name}.")
 
     # -- shards ----------------------------------------------------------------------
 
@@ -290,7 +290,7 @@ class _Folder:
         ] if index else []  # fmt: skip
         self.report.bad_items += items
         self.report.items += len(items)
-        self._bad_file(name, "shard", f"It {reason}", len(items))
+        self._bad_file(name, "shard", f"The shard {reason}", len(items))
 
     def _bad_file(self, name: str, kind: BadKind, reason: str, items: int = 0) -> None:
         path = self.folder / name

@@ -197,7 +197,7 @@ def test_a_wrong_index(cache: FeatureCache, feature: Fingerprint) -> None:
     report = verify(cache)
     (bad,) = report.bad_files
     assert (bad.path, bad.kind) == (index, "index")
-    assert "It contradicts" in bad.reason
+    assert "The index contradicts" in bad.reason
     drop(cache, report)
     assert content(cache, feature) == before and verify(cache).fine
 
