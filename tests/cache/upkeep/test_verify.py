@@ -153,7 +153,7 @@ def test_a_folder_that_may_not_be_read_stops_nothing(
     report = verify(cache)
     (bad,) = report.bad_files
     assert (bad.path, bad.kind) == (closed, "unreadable")
-    assert bad.reason == "The file can't be read: Permission denied."
+    assert bad.reason == "The folder can't be read: Permission denied."
     assert (report.items, report.features, report.repairable) == (40, 1, False)
     assert [problem.path for problem in drop(cache, report)] == [closed]
 
