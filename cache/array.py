@@ -27,10 +27,10 @@ VERIFY: tuple[str, ...] = get_args(Verify)
 class FeatureArray:
     """One feature for a list of keys, read from memory-mapped shards.
 
-    :meth:`FeatureCache.open` returns such an array. It can be pickled, and several threads can use
-    it at once. Each process, also a forked one, opens the files itself when it first reads them.
-    The array can therefore serve as the data set of a :class:`torch.utils.data.DataLoader` with any
-    number of workers.
+    :meth:`FeatureCache.open` returns a FeatureArray. A FeatureArray can be pickled, and several
+    threads can use it at once. Every process, forked ones included, opens the files when the
+    process first reads them. The array can therefore serve as the data set of a
+    :class:`torch.utils.data.DataLoader` with any number of workers.
 
     Attributes
     ----------
@@ -138,14 +138,14 @@ class FeatureArray:
         return self.take(np.arange(len(self)))
 
     def _locate(self, index: npt.NDArray[np.int64]) -> tuple[list[int], npt.NDArray[np.int64]]:
-        """Return the file number and the row in that file of each index, (B,) each."""
+        """Return two arrays (B,): the file number of each index, and the row in that file."""
         try:
             return self._file_of[index].tolist(), self._row_of[index]
         except IndexError:
-            raise IndexError(f"Row out of range: there are {len(self)} rows.") from None
+            raise IndexError(f"A row is out of range: there are {len(self)} rows.") from None
 
     def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
-        """Open these files if needed; return rows, and raw bytes of mapped files, by number."""
+        """Open files if needed; return the rows and, of mapped files, the bytes by file number."""
         opened = self._opened
         if opened.process != os.getpid():  # forked: HDF5 handles belong to the parent
             opened = self._opened = _Opened()
@@ -166,7 +166,7 @@ class FeatureArray:
             return self._moved_rows(number)
 
     def _moved_rows(self, number: int) -> _MovedRows:
-        """Return the rows of a removed shard, from where the cache stores them now."""
+        """Return the rows of a removed shard from the shard that holds these rows now."""
         file = self._files[number]
         rows_of_file = np.flatnonzero(self._file_of == number)
         keys = dict(
@@ -185,12 +185,12 @@ class FeatureArray:
                 raise CacheError(
                     f"The array of {self.keys[i]!r} in {self._files[self._file_of[i]].path} does "
                     "not match its checksum: it was changed after it was written.",
-                    hint="fusion cache verify --repair computes it again. Check the disk, too.",
+                    hint="Compute the array again: fusion cache verify --repair. Check the disk.",
                 )
 
 
 class _Opened:
-    """Files that one process has opened, by number: their rows, and the bytes of mapped ones."""
+    """Open files of one process: by file number, the rows, and the bytes if the file is mapped."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -218,7 +218,8 @@ def _integers(indices: npt.ArrayLike) -> npt.NDArray[np.int64]:
         index = index.astype(np.int64)
     if index.ndim != 1 or index.dtype.kind not in "iu":
         raise IndexError(
-            f"Rows are chosen by a list of integers, not by {index.dtype} of shape {index.shape}."
+            f"An array of {index.dtype} of shape {index.shape} can't select rows: a list of "
+            "integers is needed."
         )
     return index.astype(np.int64, copy=False)
 
@@ -260,7 +261,7 @@ def _rows(file: ShardFile) -> Array | PackedRows:
             _allow_more_files()
             return file.rows()
     except OSError as error:
-        hint = "Check that the file may be read."
+        hint = "Check the permissions of the file."
         if error.errno == errno.EMFILE:
             hint = "Each shard takes one open file; `ulimit -n` shows and sets the limit."
         raise CacheError(f"Can't map {file.path}: {error.strerror or error}.", hint=hint) from None

@@ -1,7 +1,7 @@
 """Root of the exception tree, and the cache's own branch of the tree.
 
-The whole tree is drawn in :mod:`fusion.core.contracts.errors`. Its root is defined here because
-the cache is the lowest layer and may not import any other part of fusion.
+:mod:`fusion.core.contracts.errors` draws the whole tree. The root of the tree is defined here,
+because the cache is the lowest layer and may not import any other part of fusion.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ class FusionError(Exception):
     Parameters
     ----------
     message : str
-        What was wrong, with the value that was given and the values that are accepted.
+        The problem, with the value that was given and the values that are accepted.
     hint : str, optional
         What to do next; shown on a separate line.
     """
@@ -50,7 +50,7 @@ class UserError(FusionError):
 
 
 class Absent(Exception):  # noqa: N818  (not an error: nothing went wrong)
-    """Signal of a computation that its source has no such array.
+    """Signal that a source does not have the feature that a computation should compute.
 
     A build stores nothing for this source and does not count it as a failure.
     """

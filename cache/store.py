@@ -31,16 +31,16 @@ _TRIES = 3  # to list a folder whose shards are being rewritten at that moment
 class FeatureCache:
     """Folder of computed arrays, found by key and by fingerprint.
 
-    Each fingerprint has its own folder, ``<root>/<name>-<fingerprint id>``, with
-    ``fingerprint.json`` for people, any number of shards, and an index of the shards. Any number of
-    processes may read and write at once: a shard appears complete and never changes.
+    Each fingerprint has its own folder, ``<root>/<name>-<fingerprint id>``, with a readable copy of
+    the fingerprint in ``fingerprint.json``, any number of shards, and an index of the shards. Any
+    number of processes may read and write at once: a shard appears complete and never changes.
 
     Parameters
     ----------
     root : path or URL, optional
         The cache folder, created by the first write. Default: the environment variable
-        ``FUSION_CACHE``, else ``features`` in the user's cache folder. A URL is the cache of
-        another machine, see :class:`fusion.cache.remote.upstream.Upstream`; arrays read from a URL
+        ``FUSION_CACHE``, else ``features`` in the user's cache folder. A URL names the cache of
+        another machine, see :class:`fusion.cache.remote.upstream.Upstream`; arrays from that cache
         are first copied to the default folder.
 
     Attributes
@@ -48,13 +48,16 @@ class FeatureCache:
     root : Path
         The folder on this machine.
     upstream : Upstream or None
-        The cache of the other machine. :meth:`fetch`, :meth:`info`, and :meth:`open` for arrays
-        that are not stored on this machine read from it.
+        The cache of the other machine, if the root is a URL. Three methods read from this cache:
+        :meth:`fetch`, :meth:`info`, and :meth:`open` for arrays that are not stored on this
+        machine.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         if root is not None and not os.fspath(root):
-            raise CacheError("The name of the cache folder is empty.", hint="Name one: --cache DIR")
+            raise CacheError(
+                "The name of the cache folder is empty.", hint="Name a folder: --cache DIR"
+            )
         location = os.fspath(root) if root is not None else os.environ.get("FUSION_CACHE", "")
         self.upstream = Upstream(location) if "://" in location else None
         is_local = root is not None and self.upstream is None
@@ -74,7 +77,7 @@ class FeatureCache:
         return self.root / fingerprint.folder_name
 
     def prepare(self, fingerprint: Fingerprint) -> Path:
-        """Make a feature's folder, ready for shards, and return it.
+        """Make the folder for the shards of a feature, and return the folder.
 
         Raises
         ------
@@ -173,7 +176,7 @@ class FeatureCache:
         seconds : sequence of float, optional
             Computing time of each array, in seconds; 0 by default.
         origins, groups : sequence of str, optional
-            Where each source was found, and the group it belongs to; empty by default.
+            Location of each array's source, and the group the array belongs to; empty by default.
 
         Raises
         ------
@@ -194,7 +197,7 @@ class FeatureCache:
             write_shard(self.prepare(fingerprint), fingerprint, entries)
 
     def folders(self) -> list[tuple[Path, str]]:
-        """Return the folders named like a feature, sorted, each with its fingerprint id."""
+        """Return the folders with the name of a feature, sorted, each with its fingerprint id."""
         named = (
             (folder, FEATURE_FOLDER.fullmatch(folder.name)) for folder in _sorted_entries(self.root)
         )
@@ -237,7 +240,7 @@ class FeatureCache:
             fingerprint = Fingerprint.from_json(path.read_text(encoding="ascii"), match["id"])
         except (OSError, UnicodeDecodeError, CacheError) as error:
             reason = error.message if isinstance(error, CacheError) else str(error)
-            hint = "`fusion cache verify --repair` rewrites it."
+            hint = "Rewrite the file: `fusion cache verify --repair`"
             self._problems[path] = Problem(path, f"{path} can't be used: {reason}\n  hint: {hint}")
             return fingerprint_from_shards(folder, match["id"])
         self._problems.pop(path, None)
@@ -246,7 +249,7 @@ class FeatureCache:
     # -- shards ----------------------------------------------------------------------
 
     def catalogue(self, fingerprint: Fingerprint) -> Catalogue:
-        """Return the catalogue of a feature: all items in its shards, as the folder is now."""
+        """Return the catalogue of a feature: all items that its shards hold at this moment."""
         folder = self.folder(fingerprint)
         open_shard = partial(self.open_shard, fingerprint)
         for _ in range(_TRIES):
@@ -324,18 +327,20 @@ def local_cache(
     if cache.upstream is not None:
         raise CacheError(
             f"The cache at {cache.upstream} is read-only from this machine.",
-            hint="Run this on the machine that stores the cache, or name a folder with --cache.",
+            hint="Run the command on the machine that stores the cache, or name a folder with "
+            "--cache.",
         )
     if must_exist and not cache.root.is_dir():
         raise CacheError(
-            f"There is no cache in {cache.root}: no such folder.",
-            hint="Name another with --cache or FUSION_CACHE; `fusion cache build` makes one.",
+            f"There is no cache in {cache.root}: the folder does not exist.",
+            hint="Name another folder with --cache or FUSION_CACHE, or make one with `fusion cache "
+            "build`.",
         )
     return cache
 
 
 def fingerprint_from_shards(folder: Path, id: str) -> Fingerprint | None:
-    """Return the fingerprint in the first readable shard whose fingerprint id is `id`, or None."""
+    """Return the fingerprint with id `id` from the first readable shard that has it, or None."""
     for name in sorted(shards_in(folder)):
         with contextlib.suppress(OSError, ShardError):
             fingerprint = Shard.open(folder / name).fingerprint
@@ -345,7 +350,7 @@ def fingerprint_from_shards(folder: Path, id: str) -> Fingerprint | None:
 
 
 def shards_in(folder: Path) -> dict[str, Listed]:
-    """Return the shards of a folder by file name, as the folder lists them."""
+    """Return file name -> size and time for the shards in a folder."""
     for _ in range(_TRIES):
         shards: dict[str, Listed] = {}
         try:
@@ -385,8 +390,8 @@ def _reopen_arrays(
     missing = cache.missing(fingerprint, keys)
     if missing:
         raise CacheError(
-            f"{removed} was deleted while in use, and {len(missing)} arrays with it: "
-            "something deletes files of this cache.",
+            f"{removed} was deleted while in use, and {len(missing)} arrays with it: another "
+            "program deletes cache files.",
             hint="Start again: missing arrays are then computed again.",
         )
     return cache.open(fingerprint, keys)

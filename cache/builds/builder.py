@@ -33,17 +33,17 @@ def build(
     Items are computed in chunks, and the process that computed a chunk writes it as a shard. A
     build that is killed or stopped loses only the chunks in progress; the next build computes them.
     Builds that run at the same time, on any machines that share the folder, divide the work among
-    themselves. Each item is claimed before it is computed, and a build ends when the items that
-    other builds have claimed are stored, too.
+    themselves: a build claims each item before it computes the item. A build ends when all items
+    are stored, including those that other builds have claimed.
 
     Parameters
     ----------
     work : sequence of (Computation, sequence of Item)
         Each computation with the items to compute.
     jobs : int >= 1, optional
-        Number of processes, of one thread each; one per core by default. A computation that allows
-        fewer processes (:class:`~fusion.cache.builds.work.BatchComputation`) runs after the others.
-        With 1 job everything is computed in this process. With more, a script must guard its entry
+        Number of single-threaded processes; one per core by default. Computations that allow fewer
+        processes (:class:`~fusion.cache.builds.work.BatchComputation`) run after all others. With 1
+        job everything is computed in this process. With more jobs, a script must guard its entry
         point by ``if __name__ == "__main__"``, as :mod:`multiprocessing` requires.
     on : Workers, optional
         Workers to use instead of `jobs`; see :func:`fusion.cache.open_workers`.
@@ -70,7 +70,7 @@ def build(
     """
     if not 1 <= part[0] <= part[1]:
         raise CacheError(
-            f"There is no part {part[0]} of {part[1]}: parts are numbered from 1 to n."
+            f"There is no part {part[0]} of {part[1]}: parts are numbered from 1 to {part[1]}."
         )
     started = time.perf_counter()
     with open_workers(jobs=jobs) if on is None else contextlib.nullcontext(on) as workers:
@@ -112,7 +112,7 @@ _Wanted = dict[Fingerprint, tuple[Computation, list[Item]]]
 
 
 def _unique(work: Sequence[tuple[Computation, Sequence[Item]]], part: tuple[int, int]) -> _Wanted:
-    """Return the items of the chosen part by feature, each key once."""
+    """Return the items of the chosen part, grouped by feature, each key once."""
     by_feature: dict[Fingerprint, tuple[Computation, dict[str, Item]]] = {}
     for computation, items in work:
         _, unique = by_feature.setdefault(computation.fingerprint, (computation, {}))
@@ -153,7 +153,7 @@ def _plan(cache: FeatureCache, wanted: _Wanted, size: int) -> _Plan:
 
 
 def _by_processes(chunks: Iterable[Chunk]) -> dict[int | None, list[Chunk]]:
-    """Return chunks by their limit of processes per machine; chunks without a limit come first."""
+    """Group chunks by their limit of processes per machine; chunks without a limit come first."""
     groups: dict[int | None, list[Chunk]] = {None: []}
     for chunk in chunks:
         groups.setdefault(processes_of(chunk.computation), []).append(chunk)

@@ -26,8 +26,8 @@ _DIED = "the process that computed it died twice (killed, out of memory or crash
 def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
     """Compute all chunks, and retry the items of a chunk whose worker died.
 
-    These items are tried once more, one at a time, after everything else. Workers mostly die from
-    a lack of memory, which then affects one item only.
+    The items of such a chunk are tried once more, one at a time, after all other chunks. Workers
+    mostly die from a lack of memory, which then affects one item only.
     """
     suspects: list[Chunk] = []
     deaths = 0
@@ -49,7 +49,8 @@ def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
                 raise CacheError(
                     f"Worker processes died {deaths} times; the last one while computing "
                     f"{last.feature!r} of {last.items[0].source}.",
-                    hint="Use fewer jobs: each then has more memory. 1 job shows the reason best.",
+                    hint="Use fewer jobs, so that each has more memory. With 1 job the cause is "
+                    "easiest to see.",
                 )
 
 
@@ -58,8 +59,8 @@ def _compute_round(
 ) -> tuple[list[Chunk], list[tuple[Chunk, Exception | None]]]:
     """Compute chunks until all are done or the executor breaks.
 
-    Returns the unfinished chunks that did not cause a worker's death, and the chunks in which a
-    worker died, each with its error if there is one.
+    Returns two lists: the unfinished chunks during which no worker died; and the chunks during
+    which a worker died, each with the error of the computation, or None.
     """
     unfinished = dict(enumerate(chunks))
     lost: dict[int, Exception | None] = {}
@@ -83,7 +84,7 @@ def _compute_round(
     if on.remote and len(lost) == len(chunks) > 1:
         error = lost[max(lost)]
         raise CacheError(
-            f"No worker finished anything. The last error: {type(error).__name__}: {error}",
+            f"No worker finished an item. The last error: {type(error).__name__}: {error}",
             hint="Every worker needs the same packages and plugins as this process, and the "
             "cache and the recordings at the same paths.",
         )
@@ -96,7 +97,7 @@ def _compute_round(
 def _results(
     executor: Executor, chunks: Sequence[Chunk], on: Workers, strict: bool
 ) -> Iterator[tuple[int, Result | Exception]]:
-    """Yield results as they arrive, with the chunk's number; an error if the chunk's worker died.
+    """Yield (chunk number, result) as results arrive; the result is an error if a worker died.
 
     Errors of the cache itself are raised, because no other chunk could succeed either.
     """
@@ -139,7 +140,7 @@ def _results(
 
 
 def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
-    """Return the numbers of the chunks that a broken pool's dead workers still claim.
+    """Return the numbers of the chunks that the dead workers of a broken pool still claim.
 
     The list is empty if the workers were killed before they had claimed anything.
     """
@@ -166,7 +167,7 @@ def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
 
 
 def wait_for_others(cache: FeatureCache, deferred: Sequence[Chunk], tally: Tally) -> list[Chunk]:
-    """Wait until no living builder works on these items; return chunks of the missing items."""
+    """Wait until no living builder works on these items; return chunks of items still missing."""
     remaining: list[Chunk] = []
     for chunk in deferred:
         pause, longest = _POLL_SECONDS

@@ -47,9 +47,9 @@ class Workers:
     alive: Callable[[], bool] = lambda: True
 
     def at_most(self, processes: int | None) -> Workers:
-        """Return workers limited to this number of local processes.
+        """Return workers with at most this number of local processes.
 
-        The workers stay as they are if the limit is None, or for a cluster.
+        Without a limit (None), and for a cluster, the workers are returned unchanged.
         """
         if processes is None or processes >= self.size or self.remote:
             return self
@@ -60,13 +60,13 @@ class Workers:
 def open_workers(
     kind: Kind = "processes", *, jobs: int | None = None, scheduler: str | None = None
 ) -> Iterator[Workers]:
-    """Open the workers of the given kind, as a context.
+    """Return a context manager that opens the workers of the given kind.
 
     Parameters
     ----------
     kind : {"processes", "dask", "ray"}
-        ``"processes"`` are processes of this machine, of one thread each; one job computes in this
-        process itself.
+        ``"processes"`` are single-threaded processes of this machine; with one job, this process
+        itself computes.
     jobs : int >= 1, optional
         Number of processes on this machine; one per core by default.
     scheduler : str, optional
@@ -89,8 +89,8 @@ def open_workers(
     if kind == "processes":
         if scheduler is not None:
             raise CacheError(
-                f"Processes of this machine have no scheduler, but scheduler is {scheduler!r}.",
-                hint="Name the cluster's kind: --executor dask or --executor ray",
+                f"The scheduler {scheduler!r} can't be combined with processes of this machine.",
+                hint="Name the kind of the cluster: --executor dask or --executor ray",
             )
         yield _local(available_cores() if jobs is None else jobs)
     else:
@@ -132,21 +132,22 @@ def _dask(scheduler: str | None) -> Iterator[Workers]:
     if scheduler is None:
         raise CacheError(
             "A build on Dask needs the address of a scheduler.",
-            hint="--scheduler tcp://HOST:8786; `dask scheduler` starts one and prints it.",
+            hint="Add --scheduler tcp://HOST:8786. `dask scheduler` starts a scheduler and "
+            "prints its address.",
         )
     try:
         client = distributed.Client(scheduler, set_as_default=False)
     except (OSError, ValueError) as error:  # a time-out is an OSError
         raise CacheError(
             f"No Dask scheduler answers at {scheduler!r}: {error}",
-            hint="`dask scheduler` prints its address; it looks like tcp://HOST:8786.",
+            hint="Use the address that `dask scheduler` prints, such as tcp://HOST:8786.",
         ) from None
     with client:
         threads = sum(client.nthreads().values())
         if not threads:
             raise CacheError(
                 f"The Dask scheduler at {scheduler} has no workers.",
-                hint=f"Start some: dask worker {scheduler} --nthreads 1",
+                hint=f"Start workers: dask worker {scheduler} --nthreads 1",
             )
         # An executor does not close its client; the `with` statement does.
         yield _remote(
@@ -166,7 +167,8 @@ def _ray(scheduler: str | None) -> Iterator[Workers]:
     except (OSError, ValueError, RuntimeError) as error:
         raise CacheError(
             f"No Ray cluster answers at {scheduler!r}: {error}",
-            hint="`ray start --head` starts one; without --scheduler this machine is used.",
+            hint="Start a cluster with `ray start --head`, or leave out --scheduler to use this "
+            "machine.",
         ) from None
     try:
         cores = int(ray.cluster_resources().get("CPU", 1))

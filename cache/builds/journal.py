@@ -6,8 +6,8 @@
       builds.jsonl       one line of JSON for each build, the newest last
       runs/<digest>.json one file for each registered run directory
 
-Both are records for people and for the garbage collector. If they can't be written, builds and
-runs continue without them.
+Users and the garbage collector read these records. If the records can't be written, builds and runs
+continue without them.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def hit_rate(cache: FeatureCache, last: int = 10, purpose: Purpose = "run") -> f
 
 
 def _halve(path: Path) -> None:
-    """Keep the newer half of the journal; a line added by another process meanwhile may be lost."""
+    """Keep the newer half of the journal; a line that another process adds at once may be lost."""
     newer = path.read_bytes()[-(_MAX_BYTES // 2) :]
     with written_whole(path) as temporary:
         temporary.write_bytes(newer.partition(b"\n")[2])
@@ -165,7 +165,7 @@ class RegisteredRun:
 
     @property
     def is_local(self) -> bool:
-        """True if the run was registered on this machine, so that its path is valid here."""
+        """True if the run was registered on this machine, where its path is valid."""
         return self.host == HOST
 
     @property
@@ -197,7 +197,8 @@ class RegisteredRun:
 def register_run(cache: FeatureCache, path: Path) -> None:
     """Record that a run directory reads this cache, so that the features it needs are kept.
 
-    If the cache can't be written to, nothing is recorded; no garbage can be collected then either.
+    If the cache can't be written to, the run is not recorded. In this case the garbage collector
+    can't remove the features either.
     """
     absolute = str(path.absolute())
     name = hashlib.blake2b(os.fsencode(absolute), digest_size=16).hexdigest()
@@ -238,6 +239,7 @@ def registered_runs(cache: FeatureCache) -> list[RegisteredRun]:
 
 def _unreadable(path: Path, reason: str) -> StorageError:
     return StorageError(
-        f"{path} can't be read: {reason}. It registers a run that needs features of this cache.",
-        hint="Repair it; or remove it, if each of your runs has a registration beside it.",
+        f"The registration {path} of a run that reads this cache can't be read: {reason}.",
+        hint="Repair the file. If the other files in its folder register all of your runs, you can "
+        "remove it instead.",
     )

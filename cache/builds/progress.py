@@ -13,7 +13,7 @@ from .work import Chunk, Result
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One item that could not be computed, or whose source has no such array.
+    """Item without a result: the computation failed, or the source does not have the feature.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Tally:
             )
 
     def take_deferred(self) -> list[Chunk]:
-        """Return, and forget, the chunks of items that other builders had claimed."""
+        """Return the chunks of items that other builders had claimed, and clear the list."""
         deferred, self._deferred = self._deferred, []
         return deferred
 
@@ -127,7 +127,7 @@ class BuildReport:
     problems : list of Problem
         Files that were skipped; the items they held counted as missing.
     absent : list of Failure
-        Items whose source has no such array, which is not a failure.
+        Items whose source does not have the feature, which is not a failure.
     """
 
     computed: int

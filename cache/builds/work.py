@@ -35,9 +35,9 @@ class Item:
     key : str
         Key of the array; ASCII. Items with the same key are the same array.
     source : object
-        Input of the computation; picklable. Messages name it by ``str(source)``.
+        Input of the computation; picklable. Messages name the source by ``str(source)``.
     origin : str
-        Where the source can be found again; stored with the array.
+        Location of the source; stored with the array, so that it can be computed again.
     group : str
         Group the item belongs to, e.g. the name of a corpus; stored with the array.
     file : FileState, optional
@@ -85,14 +85,14 @@ class Computation(Protocol):
         """Return the array of one source, with the fingerprint's shape and dtype.
 
         Any exception makes this item a failure; the other items are still computed. Raise
-        :class:`~.errors.Absent` if the source has no such array; this is not a failure.
+        :class:`~.errors.Absent` if the source does not have the feature, which is not a failure.
         """
         ...
 
 
 @runtime_checkable
 class BatchComputation(Computation, Protocol):
-    """Computation that can also process several sources at a time."""
+    """Computation that can process several sources in one call."""
 
     @property
     def batch(self) -> int:
@@ -105,7 +105,7 @@ class BatchComputation(Computation, Protocol):
         ...
 
     def compute_many(self, sources: Sequence[Any]) -> Sequence[npt.NDArray[Any] | Exception]:
-        """Return for each source its array, or the exception :meth:`compute` would have raised.
+        """Return the array of each source, or the exception that :meth:`compute` would raise.
 
         If this method itself raises, its sources are computed one at a time.
         """
@@ -118,7 +118,7 @@ def batch_of(computation: Computation) -> int:
 
 
 def processes_of(computation: Computation) -> int | None:
-    """Return the maximum number of processes per machine for a computation; None: no limit."""
+    """Return the maximum number of processes per machine for a computation; None if unlimited."""
     return computation.processes if isinstance(computation, BatchComputation) else None
 
 
@@ -187,7 +187,7 @@ class Result:
     failures : list of (int, str)
         Positions of failed items in the chunk, with reasons.
     absent : list of (int, str)
-        Positions of items whose source has no such array, with reasons.
+        Positions of items whose source does not have the feature, with reasons.
     """
 
     computed: int = 0
@@ -281,7 +281,7 @@ Outcome = Entry | Absent | str  # of one item: its array, no such array, or why 
 def _collect_entries(
     positions: Sequence[int], outcomes: Sequence[Outcome], result: Result, strict: bool
 ) -> Iterator[Entry]:
-    """Yield the arrays among `outcomes`, and add failed and absent items to `result`.
+    """Yield the computed arrays of `outcomes`, and add failed and absent items to `result`.
 
     In strict mode stop at the first failure.
     """

@@ -98,7 +98,7 @@ class WorkerPool(ProcessPoolExecutor):
         return {worker.pid for worker in self._context.workers if worker.pid is not None}
 
     def crashed(self) -> set[int]:
-        """Return the ids of the workers that ended for another reason than the end of the pool.
+        """Return the process ids of the workers that crashed, instead of being ended by the pool.
 
         Call this method after the pool has ended.
         """
@@ -106,7 +106,7 @@ class WorkerPool(ProcessPoolExecutor):
         return {w.pid for w in workers if w.pid is not None and w.exitcode not in _USUAL}
 
     def killed(self) -> bool:
-        """Return whether a signal that this process did not send ended a worker.
+        """Return whether any worker was ended by a signal from outside this process.
 
         Call this method after the pool has ended.
         """
@@ -177,7 +177,7 @@ def _initialize(
 def _die_with_parent(parent: int) -> None:
     """End this worker when its parent process ends.
 
-    Otherwise a worker would wait for work for ever, because nothing informs it of the parent's end.
+    Otherwise a worker whose parent has ended would wait for work for ever.
     """
     if sys.platform == "linux":
         if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0:

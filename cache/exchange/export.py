@@ -55,8 +55,8 @@ def export_feature(
 ) -> int:
     """Write the arrays of a feature to plain files.
 
-    Arrays are copied one at a time, each compared with its checksum. The files appear whole or not
-    at all.
+    Arrays are copied one at a time, and each is compared with its checksum. The files appear
+    complete or not at all.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ def export_feature(
         The file. With ``form="npy"`` the files are ``OUT.npy`` and ``OUT.csv``, whether or not
         `out` has that suffix.
     form : {"hdf5", "npy"}
-        HDF5: a dataset (n, ...) named after the feature; beside it ``keys``, ``origins`` and
-        ``groups`` as bytes of fixed length, and the attribute ``fingerprint``, canonical JSON.
-        npy: an array (n, ...), and a table with the columns row, key, path, start, end (in
-        seconds; empty for a whole file) and group.
+        HDF5: a dataset (n, ...) named after the feature; the datasets ``keys``, ``origins`` and
+        ``groups``, bytes of fixed length; and the attribute ``fingerprint``, canonical JSON. npy:
+        an array (n, ...), and a table with the columns row, key, path, start, end (in seconds;
+        empty for a whole file) and group.
     keys : sequence of str, optional
         Arrays to write, in this order; by default all, ordered by the location of their sources.
     overwrite : bool
@@ -92,7 +92,7 @@ def export_feature(
         raise CacheError(
             f"A feature called {fingerprint.name!r} can't be written to HDF5, because that name is "
             "reserved.",
-            hint="Write it as npy.",
+            hint="Write the feature as npy: --format npy",
         )
     files = files_of(Path(out), form)
     _refuse_existing(files, overwrite)
@@ -209,7 +209,7 @@ def _refuse_existing(files: Sequence[Path], overwrite: bool) -> None:
             raise CacheError(f"{file} is a folder.", hint="Name a file to write to.")
         if file.exists() and not overwrite:
             raise CacheError(
-                f"{file} already exists.", hint="--overwrite replaces it; or name another file."
+                f"{file} already exists.", hint="Name another file, or replace it: --overwrite"
             )
 
 

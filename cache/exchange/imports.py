@@ -1,7 +1,7 @@
 """Import of features that another tool computed, checked completely before anything is stored.
 
-The parameters of an imported feature are unknown. Its fingerprint therefore contains its name, a
-version given by the user, its shape and dtype, and the mark that it was imported.
+The parameters of an imported feature are unknown. The fingerprint therefore contains the feature's
+name, a version given by the user, shape and dtype, and a mark that the feature was imported.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ def is_imported(fingerprint: Fingerprint) -> bool:
 
 
 def imported_features(cache: FeatureCache, *, elsewhere: bool = True) -> list[Fingerprint]:
-    """Return the imported features that have arrays, by name and version.
+    """Return the imported features that have arrays, sorted by name and version.
 
     Parameters
     ----------
     elsewhere : bool
-        Include the features of the other machine's cache, if there is one.
+        If the cache is a URL, include the features of that machine's cache.
     """
     features = {f for f in cache.features() if is_imported(f) and len(cache.catalogue(f))}
     upstream = cache.upstream
@@ -94,8 +94,8 @@ def import_feature(
 ) -> ImportReport:
     """Store features that another tool computed, each under the key of its recording.
 
-    Everything is read and checked before anything is stored. Arrays that are already stored stay as
-    they are, so an import that was killed can be repeated.
+    All rows are read and checked before any array is stored. Arrays that are already stored are
+    kept, so an import that was killed can be repeated.
 
     Parameters
     ----------
@@ -104,15 +104,15 @@ def import_feature(
     source : path
         One of three: a table (``.csv``, ``.tsv``) with the columns ``path`` (the recording) and
         ``feature`` (a ``.npy`` file with one array); a ``.npy`` file (n, ...) with a table of the
-        same name beside it; or an HDF5 file with a dataset (n, ...) and, beside it, ``paths``.
-        Keys (``key``, ``keys``) may replace the paths. Optional columns are ``start`` and ``end``
-        (seconds) and ``group``; in HDF5 ``starts``, ``ends`` and ``groups``.
+        same name beside it; or an HDF5 file with a dataset (n, ...) and a dataset ``paths``. A
+        column ``key`` (in HDF5 a dataset ``keys``) may replace the paths. Optional columns are
+        ``start`` and ``end`` (seconds) and ``group``; in HDF5 ``starts``, ``ends`` and ``groups``.
     version : str
         Version of the arrays; arrays computed in another way need another version.
     dtype : str, optional
         Type to convert the arrays to; by default they keep their type.
     dataset : str, optional
-        The dataset of an HDF5 file; by default the one called `name`, or the only one.
+        The dataset of an HDF5 file; by default the dataset called `name`, or the only dataset.
     root : path, optional
         Folder to which relative paths refer; by default the folder of `source`.
 
@@ -153,7 +153,7 @@ def import_feature(
 
 
 def _alone(cache: FeatureCache, name: str, version: str) -> AbstractContextManager[Claims]:
-    """Exclude other imports of this version of the feature, as a context.
+    """Return a context manager that excludes other imports of this version of the feature.
 
     Two imports at once could both find the cache empty, and store different arrays.
     """
@@ -199,16 +199,16 @@ def _fingerprint(source: Source, name: str, version: str, dtype: str | None) -> 
     for row, place in enumerate(source.places):
         shape, kind = source.form(row)
         if kind.kind not in "biufc":
-            raise place.error(f"Its array is of dtype {kind}, which is not numeric.")
+            raise place.error(f"The array has dtype {kind}, which is not numeric.")
         if shape != first[0]:
             raise place.error(
-                f"Its array has shape {shape}, that of {source.places[0].location} has {first[0]}.",
+                f"The array has shape {shape}, but {source.places[0].location} has {first[0]}.",
                 hint="All arrays of a feature must have one shape: cut, pad or pool them.",
             )
         if dtype is None and kind.name != first[1].name:
             raise place.error(
-                f"Its array is {kind.name}, that of {source.places[0].location} {first[1].name}.",
-                hint=f"Convert all of them: --dtype {np.promote_types(kind, first[1]).name}",
+                f"The array is {kind.name}, but {source.places[0].location} is {first[1].name}.",
+                hint=f"Convert all arrays: --dtype {np.promote_types(kind, first[1]).name}",
             )
     # A single number becomes an array of one number, because networks need an axis.
     return Fingerprint(name, version, _IMPORTED, dtype or first[1].name, first[0] or (1,), {})
@@ -223,10 +223,10 @@ def _check_version(cache: FeatureCache, fingerprint: Fingerprint) -> None:
         is_same_version = (other.name, other.version) == (fingerprint.name, fingerprint.version)
         if is_same_version and other != fingerprint:
             raise CacheError(
-                f"Version {other.version} of {other.name!r} is already in the cache, with arrays "
-                f"of shape {other.shape}, {other.dtype}; these are {fingerprint.shape}, "
-                f"{fingerprint.dtype}.",
-                hint="Give these another version: --version NAME",
+                f"Version {other.version} of {other.name!r} is already in the cache, with "
+                f"{other.dtype} arrays of shape {other.shape}; the arrays to import are "
+                f"{fingerprint.dtype} of shape {fingerprint.shape}.",
+                hint="Import them as another version: --version NAME",
             )
 
 
@@ -257,10 +257,10 @@ class _Rows:
         array = self._source.read(row)
         place = self.places[row]
         if array.size != math.prod(self.fingerprint.shape):
-            raise place.error(f"Its array was changed: its shape is now {array.shape}.")
+            raise place.error(f"The array was changed: its shape is now {array.shape}.")
         if not np.isfinite(array).all():
             raise place.error(
-                f"Its array holds NaN or infinite values, {_first_not_finite(array)}.",
+                f"The array holds NaN or infinite values, {_first_not_finite(array)}.",
                 hint="Remove the row, or replace the value.",
             )
         return _converted(array, self.fingerprint.dtype, place).reshape(self.fingerprint.shape)
@@ -277,14 +277,14 @@ def _converted(array: Array, dtype: str, place: Place) -> Array:
     whole = array.dtype.kind in "biu" and wanted.kind in "biu"
     if not whole and not np.can_cast(array.dtype, wanted, "same_kind"):
         raise place.error(
-            f"Its array is {array.dtype.name}; converting it to {dtype} would lose information."
+            f"The array is {array.dtype.name}; converting it to {dtype} would lose information."
         )
     with np.errstate(over="ignore"):
         converted = array.astype(wanted)
     lost = converted != array if wanted.kind in "biu" else ~np.isfinite(converted)
     if lost.any():
         value = array[lost].flat[0]
-        raise place.error(f"Its value {value} does not fit {dtype}.")
+        raise place.error(f"The value {value} does not fit {dtype}.")
     return converted
 
 
@@ -322,13 +322,13 @@ def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
         earlier_row, earlier_digest = first.setdefault(key, (row, digest))
         if earlier_digest != digest:
             raise place.error(
-                f"Its recording is also in {rows.places[earlier_row].location}, with another array "
+                f"The recording is also in {rows.places[earlier_row].location}, with another array "
                 f"(key {key}).",
-                hint="Copies of one file are one recording; parts of it need start and end.",
+                hint="Copies of a file are one recording; parts of a recording need start and end.",
             )
         if stored.get(key, digest) != digest:
             raise place.error(
-                f"The cache has another array for its recording (key {key}) in version "
+                f"The cache has another array for this recording (key {key}) in version "
                 f"{rows.fingerprint.version} of {rows.fingerprint.name!r}.",
                 hint="If the arrays were computed again, give them another version: --version NAME",
             )
@@ -343,7 +343,7 @@ def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
 
 
 def _checksums(cache: FeatureCache, rows: _Rows) -> dict[str, int]:
-    """Return the checksums of the rows that the cache already has, by key."""
+    """Return key -> checksum for the rows that the cache already has."""
     catalogue = cache.catalogue(rows.fingerprint)
     at = catalogue.find(rows.keys)
     return {
@@ -362,7 +362,7 @@ def _store(cache: FeatureCache, rows: _Rows, survey: _Survey, claims: Claims) ->
         for row, expected in zip(part, survey.checksums[start : start + step], strict=True):
             arrays.append(rows.array(row))
             if checksum(arrays[-1]) != expected:
-                raise rows.places[row].error("Its array was changed during the import.")
+                raise rows.places[row].error("The array was changed during the import.")
         cache.add(
             rows.fingerprint,
             [rows.keys[row] for row in part],

@@ -72,13 +72,14 @@ def serve(
     if not root.is_dir():
         raise CacheError(
             f"There is no cache folder {root}.",
-            hint="fusion cache build makes one; --cache or FUSION_CACHE names its location.",
+            hint="Name another folder with --cache or FUSION_CACHE, or make one with fusion cache "
+            "build.",
         )
     address = _resolve(host, port)
     if token is None and not _is_loopback(address[1]):
         raise CacheError(
             f"{host} can be reached from other machines, and no token was given.",
-            hint="--token-file FILE, or leave out --host and let ssh forward the port.",
+            hint="Add --token-file FILE, or leave out --host and let ssh forward the port.",
         )
     # Without a token, check the Host header: other sites could resolve their name to our address.
     hosts = None if token else [LOOPBACK, "localhost", "[::1]", _in_url(host)]
@@ -244,7 +245,8 @@ def _not_found() -> Exception:
 def _max_connections() -> int:
     """Return the maximum number of connections that never exhausts the file descriptors.
 
-    The limit leaves descriptors for the connections, as many files, and the waiting connections.
+    The limit leaves descriptors for all connections, for one file per connection, and for the
+    connections that wait to be accepted.
     """
     try:
         import resource
@@ -259,7 +261,7 @@ def _max_connections() -> int:
 def _protocol(most: int) -> type[H11Protocol]:
     """Return an HTTP protocol with at most `most` connections, each closed after some idle time.
 
-    uvicorn by default waits without limit for a first request, and accepts every connection.
+    By default uvicorn waits for ever for the first request, and accepts every connection.
     """
     import asyncio
 
@@ -331,13 +333,13 @@ _Address = tuple[socket.AddressFamily, str, int]
 
 def _resolve(host: str, port: int) -> _Address:
     if not 0 <= port <= 65535:
-        raise CacheError(f"There is no port {port}: ports go from 1 to 65535; 0 finds a free one.")
+        raise CacheError(f"There is no port {port}: ports are 1 to 65535; 0 selects a free port.")
     try:
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise CacheError(
             f"This machine has no address {host!r}: {getattr(error, 'strerror', error)}.",
-            hint=f"{LOOPBACK} accepts this machine only, 0.0.0.0 every machine that can reach it.",
+            hint=f"Use {LOOPBACK} to accept this machine only, or 0.0.0.0 to accept all machines.",
         ) from None
     family, _, _, _, address = addresses[0]
     return family, str(address[0]), int(address[1])

@@ -24,12 +24,12 @@ _NEEDED = (
 
 @contextlib.contextmanager
 def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[Source]:
-    """Open one dataset as a source: `dataset`, or the one called `name`, or the only one.
+    """Open a dataset as a source: `dataset` if given, else that called `name`, else the only one.
 
     Raises
     ------
     CacheError
-        If there is no such dataset, or its arrays have no recordings or keys.
+        If the dataset does not exist, or the file does not name the recordings of its arrays.
     """
     try:
         # A large cache, so that a chunk of several rows is unpacked once and not for each row.
@@ -75,7 +75,7 @@ def _choose(
         return owned[0]
     if owned:
         raise CacheError(
-            f"{path} has several datasets that may be {name!r}: {listed}.",
+            f"{path} has several datasets that could hold {name!r}: {listed}.",
             hint="Choose one: --dataset NAME",
         )
     raise CacheError(
@@ -85,7 +85,7 @@ def _choose(
 
 
 def _count(data: h5py.Dataset) -> int | None:
-    """Return the number of entries of the keys or paths beside a dataset, or None."""
+    """Return the number of keys or paths for the arrays of a dataset, or None if there are none."""
     for name in ("keys", "paths"):
         column = data.parent.get(name)
         if isinstance(column, h5py.Dataset) and column.ndim == 1:
@@ -132,7 +132,7 @@ def _decoded(text: bytes | str) -> str:
 
 
 def _numbers(path: Path, data: h5py.Dataset, name: str) -> list[float | None] | None:
-    """Return a column of seconds, None for NaN; or None if the column does not exist."""
+    """Return a column of seconds, with NaN replaced by None; None if the column does not exist."""
     column = _column(path, data, name)
     if column is None:
         return None

@@ -43,7 +43,7 @@ def _one_each(table: Table, root: Path) -> Source:
 
 
 def from_table(path: Path, name: str, root: Path) -> Source:
-    """Return the source of a table with ``.npy`` files in its rows, or with one beside the table.
+    """Return the source of a table with a ``.npy`` file per row, or one file beside the table.
 
     The column of files may also be called `name`, so that one table can serve several features.
 
@@ -59,9 +59,9 @@ def from_table(path: Path, name: str, root: Path) -> Source:
     if array.is_file():
         return _paired(array, table, root)
     raise table.error(
-        f"There is no column feature, which names a .npy file in each row, and no {array.name} "
+        f"There is no column feature that names a .npy file in each row, and no {array.name} "
         f"beside the table. Columns: {', '.join(table.columns)}.",
-        hint=f"It may also be called {', '.join((name, *_ALIASES['feature']))}.",
+        hint=f"The column may also be called {', '.join((name, *_ALIASES['feature']))}.",
     )
 
 
@@ -71,7 +71,7 @@ def from_array(path: Path, root: Path) -> Source:
     Raises
     ------
     CacheError
-        If there is no such table, or a row is invalid; the message names its line.
+        If there is no table of that name, or a row is invalid; the message names the row's line.
     """
     for suffix in SUFFIXES:
         if path.with_suffix(suffix).is_file():
@@ -92,7 +92,7 @@ def _read(path: Path, name: str = "feature") -> Table:
         if near and column not in _COLUMNS:
             raise table.error(
                 f"There is a column {column!r}. Did you mean {near[0]!r}?",
-                hint="If it is something else, give it another name.",
+                hint="Correct the name, or give a column of other contents another name.",
             )
     if not {"path", "key"} & set(table.columns):
         raise table.error(

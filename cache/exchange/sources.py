@@ -93,7 +93,7 @@ def place_of(
     end: float | None = None,
     group: str = "",
 ) -> Place:
-    """Return the place of a row, from the cells of the row.
+    """Return the recording of a row, given the cells of the row.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def place_of(
     Raises
     ------
     CacheError
-        If the segment is invalid, or the row has neither a valid key nor a readable recording.
+        If start or end is invalid, or the row has neither a valid key nor a readable recording.
     """
     file = None if path is None else (root / Path(path).expanduser()).absolute()
     # With a key the file need not exist; the path is then stored as it is written.

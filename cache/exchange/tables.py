@@ -24,7 +24,7 @@ class TableRow:
     file : Path
         The table.
     line : int
-        Line number from 1, as an editor shows it; the last line of a row that spans several.
+        Line number, counted from 1 as in an editor; the last line of a row of several lines.
     cells : mapping of str to str
         Column -> text; empty cells are omitted.
     """
@@ -56,7 +56,7 @@ class TableRow:
         except ValueError:
             value = math.nan
         if value is not None and not math.isfinite(value):
-            raise self.error(f"The {column} {text!r} is not a number.")
+            raise self.error(f"Column {column} holds {text!r}, which is not a number.")
         return value
 
     def error(self, message: str, hint: str | None = None) -> CacheError:
@@ -73,7 +73,7 @@ class Table:
     file : Path
         The file.
     columns : tuple of str
-        Names of the columns in lower case; aliases are replaced by the common name.
+        Names of the columns in lower case; aliases are replaced by the canonical name.
     rows : tuple of TableRow
         Rows, without empty lines.
     """
@@ -93,12 +93,12 @@ def read_table(file: Path, aliases: Mapping[str, Sequence[str]]) -> Table:
     Parameters
     ----------
     aliases : mapping of str to sequence of str
-        Common name of a column -> its other accepted names.
+        Canonical name of a column -> the other accepted names of the column.
 
     Raises
     ------
     CacheError
-        If the file can't be read as such a table, or has no rows.
+        If the file can't be read as a table with named columns, or has no rows.
     """
     try:
         # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
@@ -121,12 +121,12 @@ def read_table(file: Path, aliases: Mapping[str, Sequence[str]]) -> Table:
     except OSError as error:
         raise CacheError(f"{file} can't be read: {error.strerror or error}.") from None
     if not rows:
-        raise CacheError(f"{file} holds no rows.", hint="The first line names the columns.")
+        raise CacheError(f"{file} holds no rows.", hint="Add rows below the line of column names.")
     return Table(file, columns, rows)
 
 
 def _common(names: list[str], aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Return columns under common names; a column of the common name goes before aliases."""
+    """Return canonical column names; an alias is kept if the table also has the canonical name."""
     for common, alternatives in aliases.items():
         alias = next((name for name in alternatives if name in names), None)
         if common not in names and alias is not None:
@@ -147,7 +147,7 @@ def _rows(
             row = TableRow(file, 1 + reader.line_num, named)
             if len(cells) != len(columns):
                 raise row.error(
-                    f"{len(cells)} cells, where the first line names {len(columns)} columns."
+                    f"{len(cells)} cells, but the first line names {len(columns)} columns."
                 )
             yield row
     except csv.Error as error:

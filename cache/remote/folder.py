@@ -29,7 +29,7 @@ _EXTRAS = {"http": "remote", "https": "remote", "s3": "s3", "s3a": "s3"}
 
 _BEYOND_THE_END = 416  # status of HTTP
 
-_KEPT = "Start again when it answers: fetched arrays are kept."
+_KEPT = "Start again when the server answers: fetched arrays are kept."
 
 
 class RemoteFolder:
@@ -44,7 +44,7 @@ class RemoteFolder:
         Any URL that fsspec supports: ``http://HOST:PORT``, ``s3://BUCKET/FOLDER``,
         ``file:///FOLDER``.
     token : str, optional
-        Token for http and https; by default the one in the environment (see
+        Token for http and https; by default the token in the environment (see
         :mod:`fusion.cache.remote.tokens`).
 
     Raises
@@ -124,8 +124,8 @@ class RemoteFolder:
     def open(self, path: str) -> BinaryIO:
         """Copy a file to this machine and open it; the next call invalidates the stream.
 
-        h5py can read this local copy safely: if reading a stream fails, HDF5 crashes the process,
-        at once or when the process ends.
+        The copy protects from crashes of HDF5: if h5py reads from a stream that fails, HDF5 crashes
+        the process, at once or when the process ends.
         """
         stream = self._fetch_whole(path)
         stream.seek(0)
@@ -136,7 +136,7 @@ class RemoteFolder:
     def probe(self, path: str) -> None:
         """Find out from this file, of 3 bytes or more, whether the server sends parts of files.
 
-        If it does not, whole files are fetched, and the last one is kept.
+        If the server does not, whole files are fetched, and the last file is kept.
         """
         if self._http:
             with self._explained():
@@ -149,7 +149,7 @@ class RemoteFolder:
             self._sends_parts = len(part) == 2
 
     def forget(self) -> None:
-        """Drop the whole file that was kept."""
+        """Delete the local copy of the last whole file."""
         self._whole = None
 
     def _fetch_whole(self, path: str) -> IO[bytes]:
@@ -181,7 +181,7 @@ class RemoteFolder:
 
     @cached_property
     def _connection(self) -> tuple[Any, str]:
-        """File system of fsspec, and this folder's path in it; does not connect yet."""
+        """File system of fsspec, and the path of this folder in it, without a connection yet."""
         try:
             core = importlib.import_module("fsspec.core")
             options = self._http_options() if self._http else {}
@@ -235,14 +235,14 @@ class RemoteFolder:
             raise self._explain(error) from error
 
     def _explain(self, error: Exception) -> FileNotFoundError | CacheError:
-        """Return the CacheError for an error of a library; a FileNotFoundError stays one."""
+        """Convert an error of a library to a CacheError, or to a FileNotFoundError."""
         if self._http and isinstance(error, FileNotFoundError) and error.__cause__:
             # fsspec raises FileNotFoundError for every failure.
             error = cast(Exception, error.__cause__)
         if isinstance(error, _TooMuchError):
             return CacheError(
-                f"{self} sends more than a feature cache would in one answer; reading was stopped.",
-                hint="Check the address: does it serve a feature cache?",
+                f"{self} sends a larger answer than a feature cache does; reading was stopped.",
+                hint="Check that a feature cache is served at this address.",
             )
         status = _status(error)
         if status == 404 or isinstance(error, FileNotFoundError):
@@ -253,7 +253,7 @@ class RemoteFolder:
             )
             return CacheError(
                 f"{self} {problem_text}.",
-                hint=f"Set {TOKEN_FILE} to a file with the server's token, or {TOKEN} to it.",
+                hint=f"Set {TOKEN} to the server's token, or {TOKEN_FILE} to a file that holds it.",
             )
         if status == 403 or isinstance(error, PermissionError):
             return CacheError(

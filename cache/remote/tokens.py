@@ -27,12 +27,12 @@ def read_token(path: Path, hint: str = _CREATE_HINT) -> str:
     Parameters
     ----------
     hint : str
-        Hint of the error if there is no valid token; by default how to create one.
+        Hint of the error message; by default the hint explains how to create a token file.
 
     Raises
     ------
     CacheError
-        If the file can't be read, may be read by others, or holds no token of 16 characters or
+        If the file can't be read, other users may read it, or it holds no token of 16 characters or
         more. No message contains the token.
     """
     try:
@@ -45,7 +45,7 @@ def read_token(path: Path, hint: str = _CREATE_HINT) -> str:
         ) from None
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
         raise CacheError(
-            f"The token file {path} may be read by others (mode {stat.S_IMODE(mode):o}).",
+            f"Other users may read the token file {path} (mode {stat.S_IMODE(mode):o}).",
             hint=f"chmod 600 {path}",
         )
     return _checked(line.decode("utf-8", "replace"), f"The first line of {path}", hint)
@@ -77,7 +77,7 @@ def _checked(text: str, source: str, hint: str) -> str:
         )
     if not _VISIBLE.fullmatch(token):
         raise CacheError(
-            f"{source} is not a token: use ASCII letters, digits and signs, without spaces.",
+            f"{source} is not a token: use ASCII letters, digits and punctuation without spaces.",
             hint=hint,
         )
     return token

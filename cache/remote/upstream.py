@@ -1,8 +1,8 @@
 """Feature cache on another machine, read-only: wanted arrays are copied and checked once.
 
 The remote cache is read as files through fsspec: a served cache, any web server that lists its
-folders, an object store, or another folder. Its index is trusted; an array is accepted only if
-it matches its checksum.
+folders, an object store, or another folder. The index of the remote cache is trusted; an array is
+accepted only if it matches its checksum.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Upstream:
         Raises
         ------
         CacheError
-            If the address does not exist, does not answer, or asks for another token.
+            If the address does not exist or does not answer, or the server rejects the token.
         """
         fingerprints = (self._read_fingerprint(name) for name in sorted(self._root()))
         return [fingerprint for fingerprint in fingerprints if fingerprint is not None]
@@ -107,7 +107,8 @@ class Upstream:
         Parameters
         ----------
         prepare : callable
-            Creates the feature's folder in the local cache, with its fingerprint, and returns it.
+            Creates the feature's folder in the local cache, with its fingerprint; returns the
+            folder.
 
         Returns
         -------
@@ -150,7 +151,7 @@ class Upstream:
             names = self._remote.names()
         except FileNotFoundError:
             raise CacheError(
-                f"There is no cache at {self}: nothing is found there.",
+                f"There is no cache at {self}: the address does not exist.",
                 hint="Check the address. A web server must list its folders.",
             ) from None
         if not any(map(FEATURE_FOLDER.fullmatch, names)):
@@ -223,14 +224,14 @@ class Upstream:
         self._report(
             path,
             f"the array of {key!r}, number {row} in {path}, is cut off or does not match its "
-            "checksum, and was not copied. On that machine, fusion cache verify --repair computes "
-            "it again.",
+            "checksum, and was not copied. To compute the array again, run fusion cache verify "
+            "--repair on that machine.",
         )
 
     def _read(
         self, catalogue: Catalogue, positions: _Positions
     ) -> tuple[dict[int, Array], CacheError | None]:
-        """Return the arrays that match their checksums, by position, and the last error."""
+        """Return position -> array of the arrays that match their checksums, and the last error."""
         good: dict[int, Array] = {}
         failure = None
         for position, array in self._arrays(catalogue, positions):
@@ -243,7 +244,7 @@ class Upstream:
     def _arrays(
         self, catalogue: Catalogue, positions: _Positions
     ) -> Iterator[tuple[int, Array | CacheError]]:
-        """Yield the position of each array with the array, or with the error of its request."""
+        """Yield each position with its array, or with the error of the array's request."""
         shards, rows = catalogue.place(positions)
         parts: list[_Part] = []
         broken = False  # no need to wait until the other requests fail
@@ -286,14 +287,14 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Some rows of one shard, in order, and their positions in the catalogue."""
+    """Rows of one shard, in ascending order, and their positions in the catalogue."""
 
     file: ShardFile
     rows: list[int]
     positions: list[int]
 
     def split(self) -> list[_Part]:
-        """Return parts that are each worth one request: rows near each other, of limited size."""
+        """Split into parts for one request each: rows near each other, of limited size."""
         size = self.file.fingerprint.array_bytes
         parts: list[_Part] = []
         for row, position in zip(self.rows, self.positions, strict=True):
@@ -324,7 +325,7 @@ class _Part:
 
 
 def _positions(catalogue: Catalogue, keys: Sequence[str]) -> _Positions:
-    """Return the positions of those keys that are in the catalogue, each once, by shard and row."""
+    """Return the catalogue positions of keys, each once, sorted by shard and row."""
     positions = catalogue.find(keys)
     return np.unique(positions[positions >= 0])
 

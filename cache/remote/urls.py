@@ -26,11 +26,12 @@ def check_no_query(url: str) -> None:
     Raises
     ------
     CacheError
-        The message does not quote the URL, because a password can contain these characters, too.
+        If the URL contains ``?`` or ``#``. The message does not quote the URL, because the
+        characters can be part of a password.
     """
     if _QUERY.match(url):
         raise CacheError(
             "The URL of a cache on a web server can't hold '?' or '#'.",
-            hint="Remove them and what follows. Put a token into the file that "
+            hint="Remove the character and the text after it. Put a token into the file that "
             "FUSION_CACHE_TOKEN_FILE names; in a password write %3F and %23.",
         )

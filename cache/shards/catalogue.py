@@ -1,4 +1,4 @@
-"""Catalogue of all items of a feature, and the index file that spares opening every shard.
+"""Catalogue of all items of a feature, and the index file that replaces opening every shard.
 
 The shards are the truth. ``shards.idx``, an HDF5 file beside them, repeats the columns of all
 shards, so that ten thousand shards need not be opened to find one key. The index entry of a shard
@@ -85,13 +85,13 @@ class Catalogue:
     files : list of ShardFile
         The shards. A key that is stored in several shards is found in the first.
     keys : array
-        (N,) bytes.
+        (N,) bytes: key of each item.
     checksums : array
-        (N,) uint64.
+        (N,) uint64: checksum of each item's array.
     seconds : array
-        (N,) float64.
+        (N,) float64: computing time of each item.
     fresh : int
-        Number of shards missing from the index file, plus number of its outdated entries.
+        Number of shards that are missing from the index file, plus number of outdated entries.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Catalogue:
         return np.where(self.keys[position] == wanted, position, -1)
 
     def place(self, positions: npt.NDArray[np.int64]) -> tuple[Column, Column]:
-        """Return the shard number and the row in that shard, (n,) each, of items by position."""
+        """Return shard numbers and rows in the shards, (n,) each, of the items at `positions`."""
         shards = np.searchsorted(self._starts, positions, side="right") - 1
         return shards, positions - self._starts[shards]
 
@@ -216,7 +216,7 @@ def load_catalogue(
         Called with the path and listing of each shard without a valid index entry; returns the
         opened shard, or None if the file can't be used.
     index : Path, optional
-        The index file; by default the one in `folder`.
+        The index file; by default the index file in `folder`.
     """
     indexed = _read_index(index or folder / INDEX) or _Index.empty()
     valid = [_agree(listing.get(name), indexed, n) for n, name in enumerate(indexed.names)]

@@ -1,9 +1,10 @@
 """Claims on items, so that builders running at the same time do not compute an item twice.
 
-A builder creates a claim before it computes an item and removes the claim when the item's shard
-is written. A claim is a hard link, named after the item, to a file that names the owner. Creating
-a link whose name must not exist yet is one atomic step on every file system, network file systems
-included. Of two builders, only one therefore gets the item; the other returns to it at the end.
+A builder creates a claim before it computes an item and removes the claim when the item's shard is
+written. A claim is a hard link, named after the item, to a file that names the owner. Creating a
+link whose name must not exist yet is one atomic step on every file system, network file systems
+included. Of two builders, only one can therefore claim the item. The other builder waits for
+the item at its end, and computes the item if it is still missing.
 
 Claims are advisory. A claim expires when its process is dead, or when it was not renewed: for ten
 minutes by a process of another machine, whose state can't be checked, or for an hour by one of
@@ -81,7 +82,7 @@ class Claims:
                     os.utime(path)
 
     def _take_over(self, path: Path) -> bool:
-        """Replace an expired claim by one of this process; return False if another process did."""
+        """Take over an expired claim; return False if another process took over the claim first."""
         return remove_dead_claim(path) and self._make(path)
 
     def _make(self, path: Path) -> bool:
@@ -120,7 +121,7 @@ def alone(folder: Path, task: str, message: str) -> Iterator[Claims]:
     task : str
         Name of the work that only one process may do at a time.
     others : str
-        Error message if another process performs the task.
+        Error message to raise if another process performs the task.
 
     Raises
     ------
@@ -174,7 +175,7 @@ def find_dead_claims(folder: Path) -> list[Path]:
 
 
 def remove_dead_claim(path: Path) -> bool:
-    """Remove an expired claim; return False if a living process holds the claim by now.
+    """Remove an expired claim; return False if a living process has taken over the claim.
 
     Raises
     ------

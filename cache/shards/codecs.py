@@ -21,7 +21,7 @@ def codec_options(codec: Codec, fingerprint: Fingerprint) -> dict[str, Any]:
     Raises
     ------
     CacheError
-        If there is no such codec, hdf5plugin is not installed, or the arrays are empty.
+        If the codec does not exist, hdf5plugin is not installed, or the arrays are empty.
     """
     if codec not in CODECS:
         raise CacheError(f"There is no codec {codec!r}. Known: {', '.join(CODECS)}.")
@@ -47,7 +47,7 @@ def codec_of(data: h5py.Dataset) -> Codec | None:
 
 
 def missing_codec(data: h5py.Dataset) -> CacheError | None:
-    """Return the error that explains why a dataset can't be unpacked here, or None."""
+    """Return the error for a dataset that this machine can't unpack; None if it can."""
     if _readable(data):
         return None
     _plugin()  # importing it registers its filters with HDF5

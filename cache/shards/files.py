@@ -34,7 +34,7 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>[0-9]
 
 
 def temporary_name(folder: Path) -> Path:
-    """Return a new name in `folder` that contains its owner (see :func:`find_debris`)."""
+    """Return a new name in `folder` that contains machine and process (see :func:`find_debris`)."""
     return folder / f".{uuid.uuid4().hex}.{SYSTEM}.{os.getpid()}.tmp"
 
 
@@ -61,8 +61,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 def all_written_whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Yield a temporary name for each of several files of one folder.
 
-    The first file appears last: if it exists, all files exist, and an old first file never stands
-    beside new ones.
+    The first file appears last. If the first file exists, all files exist; an old first file never
+    exists together with new other files.
 
     Raises
     ------

@@ -29,9 +29,9 @@ def hdf5_written_whole(
     Parameters
     ----------
     large : int
-        Bytes of the largest dataset. A dataset of a page or more begins at a page boundary, so that
-        mapping it needs as few pages as possible. In smaller files all datasets begin at a multiple
-        of 8.
+        Bytes of the largest dataset. If that is a memory page or more, datasets of a page or more
+        begin at a page boundary, so that mapping them needs as few pages as possible. Otherwise all
+        datasets begin at a multiple of 8 bytes.
     times : (int, int), optional
         Access and modification time to give the file, in nanoseconds.
 

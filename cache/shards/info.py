@@ -54,7 +54,7 @@ def _words(match: re.Match[str]) -> str:
 
 
 def closed_folder(folder: Path) -> Problem | None:
-    """Return why a folder can't be read, or None if it can be read or does not exist."""
+    """Return the reason why a folder can't be read; None if it can be read or does not exist."""
     try:
         with os.scandir(folder):
             (folder / os.pardir).stat()  # entering a folder needs a separate permission

@@ -83,7 +83,7 @@ class ShardFile:
         Raises
         ------
         CacheError
-            If the file was deleted, is not the one that was opened, or is packed with a codec that
+            If the file was deleted or replaced after it was opened, or is packed with a codec that
             is not installed.
         """
         try:
@@ -99,7 +99,7 @@ class ShardFile:
             mapped = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
         except FileNotFoundError:
             raise CacheError(
-                f"{self.path} was deleted while in use: something deletes files of this cache.",
+                f"{self.path} was deleted while in use: another program deletes cache files.",
                 hint="Start again: missing arrays are then computed again.",
             ) from None
         return mapped.view(np.ndarray)

@@ -19,9 +19,9 @@ in the file           type                  meaning
 ``created``           attribute, text       ISO 8601, UTC
 ====================  ====================  ================================================
 
-All numbers are little-endian. All texts have a fixed length and are padded with zeros. The
-shard's checksum covers the arrays through their checksums. It is checked whenever a shard is
-opened, without reading the arrays. Version 1 has no origins and groups and is never packed.
+All numbers are little-endian. All texts have a fixed length and are padded with zeros. The shard's
+checksum covers the arrays through their checksums. The shard's checksum is checked whenever a shard
+is opened, without reading the arrays. Version 1 has no origins and groups and is never packed.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Entry:
     seconds : float
         Time that computing the array took.
     origin : str
-        Where the array's source was found, for people and for computing the array again.
+        Location of the array's source, for messages and for computing the array again.
     group : str
         Group the array belongs to, e.g. the name of a corpus.
     """
@@ -334,7 +334,7 @@ def raw_key(key: str) -> bytes:
         If `key` is not a valid key: ASCII text, not empty.
     """
     if not isinstance(key, str) or not key or not key.isascii() or "\0" in key:
-        raise CacheError(f"A key must be ASCII text and not empty, not {key!r}.")
+        raise CacheError(f"A key must be ASCII text of 1 character or more, not {key!r}.")
     return key.encode("ascii")
 
 
@@ -348,7 +348,7 @@ def _stored(entry: Entry, fingerprint: Fingerprint) -> Array:
 
 
 def misfit(array: Array, fingerprint: Fingerprint) -> str | None:
-    """Return how an array differs from what its fingerprint declares, or None."""
+    """Return how an array differs from its fingerprint in shape or dtype, or None."""
     array = np.asarray(array)
     if array.shape == fingerprint.shape and array.dtype.name == fingerprint.dtype:
         return None

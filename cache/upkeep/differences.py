@@ -55,17 +55,17 @@ class Answer:
     Attributes
     ----------
     kind : str
-        ``"found"``; ``"fingerprint"``: the recording has an array of another fingerprint, see
-        `differences`; ``"content"``: the file at this path had another content when its array was
-        computed; ``"recording"``: the feature is stored, but not for this recording;
-        ``"feature"``: nothing is stored under the feature's name.
+        ``"found"``; ``"fingerprint"``: the recording has an array of another fingerprint (see
+        `differences`); ``"content"``: the content of the file has changed since its array was
+        computed; ``"recording"``: the feature is stored, but not for this recording; ``"feature"``:
+        no array is stored under the feature's name.
     differences : tuple of Difference
-        Differences to the nearest fingerprint, the one with the fewest differences; if any
-        fingerprints have the recording, to the nearest of those.
+        Differences to the nearest fingerprint, that is, the one with the fewest differences.
+        Fingerprints with an array of this recording take precedence.
     place : str
         The shard, or the folder of the nearest fingerprint.
     origin : str
-        Where the stored array's source was found.
+        Location of the stored array's source.
     key : str
         Key of the stored array; differs from the requested key if the content has changed.
     url : str
@@ -98,7 +98,7 @@ class Explainer:
         self._own = _Stored(fingerprint, cache.catalogue(fingerprint), ())
 
     def explain(self, key: str, origin: str = "") -> Answer:
-        """Return why an array is stored or not under `key`, whose source is found at `origin`.
+        """Return whether an array is stored under `key`, and why; `origin` locates its source.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Removal of everything that a verification found damaged."""
+"""Removal of the files and items that a verification found damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .verify import BadFile, VerifyReport
 
 
 def drop(cache: FeatureCache, report: VerifyReport) -> list[Problem]:
-    """Remove what `report` lists as damaged; keep the sound rows of a damaged shard in a new shard.
+    """Remove all damage that `report` lists; keep a shard's sound rows in a new shard.
 
     Returns
     -------
@@ -63,7 +63,11 @@ def _repair_file(cache: FeatureCache, bad: BadFile) -> list[Problem]:
     if bad.kind == "unreadable":
         return [Problem(bad.path, bad.reason)]
     if bad.kind == "shard" and _opens(bad.path):
-        return [Problem(bad.path, "It could not be read before, and now it can: check the disk.")]
+        return [
+            Problem(
+                bad.path, "The file could not be read before, but can be read now: check the disk."
+            )
+        ]
     try:
         bad.path.unlink(missing_ok=True)
         if bad.kind == "fingerprint" and bad.fingerprint is not None:
@@ -71,7 +75,7 @@ def _repair_file(cache: FeatureCache, bad: BadFile) -> list[Problem]:
     except StorageError:
         raise
     except OSError as error:
-        return [Problem(bad.path, f"It can't be removed: {error.strerror or error}.")]
+        return [Problem(bad.path, f"The file can't be removed: {error.strerror or error}.")]
     return []
 
 

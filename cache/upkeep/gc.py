@@ -36,7 +36,8 @@ class FeatureGc:
     fingerprint : Fingerprint
         Fingerprint of the feature.
     removed, removed_bytes : int
-        Number of removed items, and the space this frees; slightly more where a shard is rewritten.
+        Number of removed items, and the bytes that removing them frees. A rewritten shard frees
+        slightly fewer bytes.
     shards : int
         Number of removed files.
     rewritten : int
@@ -104,7 +105,7 @@ def collect(
     obsolete: Collection[Path] | None = None,
     on_progress: OnBytes | None = None,
 ) -> GcReport:
-    """Remove debris, and unreferenced items as far as age or budget demand.
+    """Remove debris, and unreferenced items to the extent that age or budget demands.
 
     Without `older_than` and `max_bytes` only debris is removed. Running readers and builds are not
     disturbed: an open shard stays readable, and readers find its remaining rows in the new shard.
@@ -116,8 +117,9 @@ def collect(
     older_than : timedelta, optional
         Remove items that were last used or written longer ago than this.
     max_bytes : int, optional
-        Then remove the least recently used shards until all shards together take at most this many
-        bytes. Items used within the last hour, or within `older_than` if that is shorter, are kept.
+        After that, remove the least recently used shards until all shards together take at most
+        this many bytes. Items used within the last hour, or within `older_than` if that is shorter,
+        are kept.
     dry_run : bool
         Only report what would be removed.
     obsolete : collection of Path, optional
@@ -151,7 +153,7 @@ def collect(
 def _alone_or_full(cache: FeatureCache) -> Iterator[Claims]:
     """Exclude other upkeep processes, unless the full disk has no space left for a claim.
 
-    On a full disk the collection must run all the same.
+    The collection must also run on a full disk.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -165,7 +167,7 @@ def _alone_or_full(cache: FeatureCache) -> Iterator[Claims]:
 
 
 def _report(plan: Plan) -> GcReport:
-    """Return the report of a plan: of the removals planned, or of those carried out."""
+    """Return the report of the removals that a plan contains, or that were carried out."""
     report = GcReport(
         [_count(f, plan.shards[f]) for f in plan.features],
         plan.debris,
@@ -223,7 +225,7 @@ def _carry_out(cache: FeatureCache, plan: Plan, advance: OnBytes) -> None:
 def _remove(shard: ShardPlan, plan: Plan) -> bool:
     try:
         if last_used(shard.path) != shard.last_used:
-            plan.problems.append(Problem(shard.path, "It was used meanwhile."))
+            plan.problems.append(Problem(shard.path, "The shard was used during the collection."))
             return False
         if not shard.referenced:
             shard.path.unlink()
@@ -245,13 +247,15 @@ def _unlink(path: Path, plan: Plan) -> bool:
             return remove_dead_claim(path)
         path.unlink(missing_ok=True)
     except OSError as error:
-        plan.problems.append(Problem(path, f"It can't be removed: {error.strerror or error}."))
+        plan.problems.append(
+            Problem(path, f"The file can't be removed: {error.strerror or error}.")
+        )
         return False
     return True
 
 
 def _clear(folder: Path) -> bool:
-    """Remove a folder without shards; return False if it contains other files by now."""
+    """Remove a folder without shards; return False if new files have appeared in the folder."""
     try:
         for name in (INDEX, FINGERPRINT_FILE):
             (folder / name).unlink(missing_ok=True)

@@ -42,9 +42,9 @@ class Bounds:
     now : float
         Time at which the bounds were set; seconds since 1970, as all times here.
     by_age : float
-        Items last used until then are removed because of their age.
+        Items that were not used after this time are removed because of their age.
     for_budget : float
-        Items last used until then may be removed to meet the budget.
+        Items that were not used after this time may be removed to meet the budget.
     max_bytes : float
         The budget; infinite if there is none.
     """
@@ -67,10 +67,7 @@ class Bounds:
         )
 
     def counted(self, used: float) -> float:
-        """Return the time of last use that counts.
-
-        A time in the future, written with a wrong clock, counts as now.
-        """
+        """Return a time of last use; a time in the future (from a wrong clock) becomes now."""
         return self.now if used > time.time() else used
 
 
@@ -98,7 +95,7 @@ class ShardPlan:
     stuck : bool
         Whether the unreferenced rows can't be removed.
     going : bool
-        Whether they shall be removed.
+        Whether the unreferenced rows will be removed.
     """
 
     path: Path
@@ -182,15 +179,15 @@ def _examine(
         problems.append(Problem(path, str(error)))
         return None
     if stuck:
-        problems.append(Problem(path, f"It must be rewritten to keep {len(referenced)} of its "
-                                  f"items: {stuck}"))  # fmt: skip
+        reason = f"The shard must be rewritten to keep {len(referenced)} items: {stuck}"
+        problems.append(Problem(path, reason))
     return ShardPlan(
         path, shard.file.size, used, last_use, referenced, shard.file.count, free, bool(stuck)
     )
 
 
 def _removing(shard: Shard, referenced: list[int]) -> tuple[int, str | None]:
-    """Return the bytes that removing all other rows frees; and the obstacle, if any."""
+    """Return the bytes that removing all other rows would free, and the obstacle or None."""
     file = shard.file
     if not referenced:
         return file.size, None

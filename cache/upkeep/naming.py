@@ -31,7 +31,7 @@ def find_feature(cache: FeatureCache, text: str) -> Fingerprint:
     if matches:
         listed = "\n".join(_descriptions(cache, matches))
         raise CacheError(
-            f"The cache in {cache.root} holds {len(matches)} features {text!r}:\n{listed}",
+            f"The cache in {cache.root} holds {len(matches)} features named {text!r}:\n{listed}",
             hint=f"Name one of them, for example {_short(matches[0])}",
         )
     available = ", ".join(sorted({f.name for f in features})) or "none"

@@ -31,7 +31,7 @@ OnBytes = Callable[[int, int], None]
 
 
 def working_alone(cache: FeatureCache) -> AbstractContextManager[Claims]:
-    """Prevent other processes from rewriting the shards of this cache, as a context.
+    """Return a context manager that prevents other processes from rewriting this cache's shards.
 
     Builds and readers continue. See :func:`fusion.cache.shards.claims.alone`.
     """
@@ -135,7 +135,7 @@ def pack(
     """Compress the arrays of features that are rarely read; packed arrays stay readable.
 
     A kill at any moment loses nothing, and the next call packs the remaining shards. Shards that
-    are already packed stay as they are, with any codec.
+    are already packed stay unchanged, whatever their codec.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ _Converted = Mapping[str, ShardFile]
 
 
 def _to_convert(catalogue: Catalogue, packed: bool) -> tuple[list[ShardFile], _Converted]:
-    """Return the shards to convert, and the location of their items that are already converted."""
+    """Return the shards to convert, and the location of items that are already converted."""
     files = [file for file in catalogue.files if file.packed == packed]
     wanted = {
         key
@@ -233,9 +233,9 @@ def _convert_shard(
 
 
 def _is_copied(shard: Shard, row: int, other: ShardFile | None) -> bool:
-    """Return whether another shard already has this array, undamaged.
+    """Return whether another shard already has an undamaged copy of this array.
 
-    A call that was killed leaves such copies.
+    A conversion that was killed leaves such copies.
     """
     if other is None:
         return False

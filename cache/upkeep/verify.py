@@ -1,8 +1,8 @@
-"""Verification: reads everything in a cache and reports what is damaged.
+"""Verification of a cache: reads all files and reports the damaged ones.
 
-Shards are opened one by one. The index is itself checked against them; it is used only to name
-the items of a file that can't be opened any more. Arrays are read from the file, not through a
-memory map, where a bad sector would raise a signal instead of an error.
+Shards are opened one by one. The index is checked against the shards, and is used only to name the
+items of a file that can't be opened any more. Arrays are read from the file, not through a memory
+map, where a bad sector would raise a signal instead of an error.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BadItem:
     key : str
         Key of the item.
     origin : str
-        Where the item's source was found; may be empty.
+        Location of the item's source; may be empty.
     group : str
         Group the item belongs to.
     path : Path
@@ -71,13 +71,13 @@ class BadFile:
         The file, or a feature's folder that can't be read.
     kind : {"shard", "index", "fingerprint", "unreadable"}
         A repair removes a damaged shard, rewrites index and fingerprint from the shards, and keeps
-        what the system does not allow to read.
+        files that the system does not allow to be read (``"unreadable"``).
     fingerprint : Fingerprint or None
         Fingerprint of the feature, if known.
     reason : str
         What is wrong.
     items : int
-        Number of the report's bad items that the file held; 0 if unknown.
+        Number of bad items in the file that the report lists; 0 if unknown.
     """
 
     path: Path
@@ -94,7 +94,7 @@ class VerifyReport:
     Attributes
     ----------
     features, shards, items : int
-        Number of features, shards and items read, including bad ones as far as known.
+        Number of features, shards and items that were read, known bad ones included.
     bytes : int
         Bytes of the shards.
     seconds : float
@@ -131,7 +131,8 @@ def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyRep
     """Read every array of every shard and compare it with its checksum.
 
     The memory needed is one array and the columns of one shard at a time. Verification does not
-    count as use. Files that appear or disappear meanwhile are not reported as damaged.
+    count as use. Files that appear or disappear during the verification are not reported as
+    damaged.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyRep
         if closed is None:
             folders.append((folder, id, shards_in(folder)))
         else:
-            reason = f"It {closed.reason.removeprefix(f'{folder} ')}"
+            reason = f"The folder {closed.reason.removeprefix(f'{folder} ')}"
             report.bad_files.append(BadFile(folder, "unreadable", None, reason))
     total = sum(listed.size for _, _, listing in folders for listed in listing.values())
 
@@ -196,9 +197,9 @@ class _Folder:
             if fingerprint.id == self.id:
                 self.fingerprint = fingerprint
                 return None
-            problem = f"Its id is {fingerprint.id}, but its folder has id {self.id}."
+            problem = f"The fingerprint has id {fingerprint.id}, but its folder has id {self.id}."
         except (OSError, UnicodeDecodeError, CacheError) as error:
-            problem = f"It can't be read: {error}"
+            problem = f"The fingerprint can't be read: {error}"
         self.fingerprint = fingerprint_from_shards(self.folder, self.id)
         return problem
 
@@ -209,7 +210,9 @@ class _Folder:
         if not (self.folder / INDEX).exists():
             return None
         if not index_is_sound(self.folder):
-            self._bad_file(INDEX, "index", "It is damaged or of another version, and is ignored.")
+            self._bad_file(
+                INDEX, "index", "The index is damaged or of another version, and is ignored."
+            )
             return None
         index = self._load_index(self.listing)
         self._numbers = {file.path.name: n for n, file in enumerate(index.files)} if index else {}
@@ -234,7 +237,7 @@ class _Folder:
         )
         if not is_equal:
             self._numbers = {}  # report the index only once
-            self._bad_file(INDEX, "index", f"It contradicts {shard.path.name}.")
+            self._bad_file(INDEX, "index", f"The index contradicts {shard.path.name}.")
 
     # -- shards ----------------------------------------------------------------------
 
@@ -252,7 +255,9 @@ class _Folder:
         except FileNotFoundError:
             raise
         except OSError as error:
-            self._bad_file(name, "unreadable", f"It can't be read: {error.strerror or error}.")
+            self._bad_file(
+                name, "unreadable", f"The file can't be read: {error.strerror or error}."
+            )
         except (NewerShardError, ForeignShardError) as error:
             self.report.aside.append(Problem(path, str(error)))
         except ShardError as error:
@@ -279,13 +284,13 @@ class _Folder:
         items = [
             BadItem(
                 index.files[0].fingerprint, *index.label(at), self.folder / name, None,
-                "Its shard can't be read.",
+                "The shard can't be read.",
             )
             for at in range(len(index))
         ] if index else []  # fmt: skip
         self.report.bad_items += items
         self.report.items += len(items)
-        self._bad_file(name, "shard", f"It {reason}", len(items))
+        self._bad_file(name, "shard", f"The shard {reason}", len(items))
 
     def _bad_file(self, name: str, kind: BadKind, reason: str, items: int = 0) -> None:
         path = self.folder / name
@@ -299,7 +304,7 @@ def _bad_rows(shard: Shard) -> Iterator[tuple[int, str]]:
         if isinstance(array, str):
             yield row, array
         elif not shard.is_sound(row, array):
-            yield row, "It does not match its checksum."
+            yield row, "The array does not match its checksum."
 
 
 def _contiguous(file: ShardFile) -> Iterator[Array | str]:
@@ -313,7 +318,7 @@ def _contiguous(file: ShardFile) -> Iterator[Array | str]:
                 stream.seek(file.offset + row * size)
                 read = stream.readinto(array.data)
             except OSError as error:
-                yield f"It can't be read: {error.strerror or error}."
+                yield f"The array can't be read: {error.strerror or error}."
                 continue
             yield array if read == size else "The file ends before the array does."
 
@@ -324,4 +329,8 @@ def _packed(file: ShardFile) -> Iterator[Array | str]:
         try:
             yield rows[row]
         except (CacheError, OSError, ValueError, RuntimeError, MemoryError) as error:
-            yield error.message if isinstance(error, CacheError) else f"It can't be read: {error}"
+            yield (
+                error.message
+                if isinstance(error, CacheError)
+                else f"The array can't be read: {error}"
+            )

@@ -25,7 +25,7 @@ from .output import dated_folder, echo_json, resumable
 @plugin_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> int:
-    """Train and test one model under several splits, to measure how much leakage inflates it.
+    """Train and test one model under several splits, to measure how much leakage inflates scores.
 
     \b
     random    clips are drawn at random, as in many papers; speakers are shared
@@ -33,8 +33,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     sentence  training, validation and test share no sentence, but share speakers
     corpus    a whole corpus is held out for testing
 
-    Reports the points of UAR by which the random split overstates each model, and the number of
-    test clips whose speaker, sentence, corpus or identical recording is in training. To resume an
+    Reports by how many points of UAR the random split inflates each score, and how many test
+    clips have their speaker, sentence, corpus or identical recording in training. To resume an
     interrupted audit, repeat the command with the same --out; finished runs are kept.
 
     \b

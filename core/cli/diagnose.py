@@ -36,10 +36,9 @@ OWNER = "diagnosis"  # owner of the thresholds, as in --set diagnosis.NAME=VALUE
 def command(ctx: click.Context, /, **options: Any) -> int:
     """Find out why fusion fails: apply diagnostic rules to how the models trained.
 
-    RUN is a run directory; its missing trainings are done first. Without RUN, a new run is
-    trained with the options of fusion run. The rules use training and validation clips, never
-    test clips. --set diagnosis.NAME=VALUE sets a threshold; docs/reference/diagnosis.md lists
-    them.
+    RUN is a run directory; its missing trainings are done first. Without RUN, a new run is trained
+    with the options of fusion run. The rules use training and validation clips, never test clips.
+    --set diagnosis.NAME=VALUE sets a threshold (docs/reference/diagnosis.md lists them).
 
     \b
     fusion diagnose runs/20261124-101530-concat

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
               help="Explain the label of this recording, instead of the run. May be "
               "repeated.")  # fmt: skip
 @click.option("--speaker-from", metavar="DIR",
-              help="For --clip with a run of --adapt speaker: unlabelled recordings of the "
-              "speaker of the clips. [default: the clips, if there are four or more]")  # fmt: skip
+              help="With --clip, for a RUN trained with --adapt speaker: unlabelled recordings of "
+              "the clips' speaker. [default: the clips, if there are four or more]")  # fmt: skip
 @click.option("--model", default="fused", show_default=True, metavar="fused|MODALITY",
               help="Model to explain.")  # fmt: skip
 @click.option("--part", type=click.Choice(["test", "val"]), default="test", show_default=True,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--axis", "axes", multiple=True, metavar="MODALITY=AXIS",
               help="Divide a modality along this axis, instead of its channels.")  # fmt: skip
 @click.option("--permutations", type=click.IntRange(min=1), default=10, show_default=True,
-              metavar="N", help="Number of random permutations per part.")  # fmt: skip
+              metavar="N", help="Number of permutations per modality or channel.")  # fmt: skip
 @click.option("--device", metavar="NAME",
               help="Device: auto, cpu, cuda, cuda:N or mps. [default: the device of the "
               "run]")  # fmt: skip
@@ -49,8 +49,9 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     """Measure what each modality, and each of its channels, contributes to the models of RUN.
 
     The model of each fold is explained on the test clips of that fold, in three ways: Shapley
-    values of the modalities; the score lost when a part is replaced by its training mean or by
-    that of another clip (permutation importance); and integrated gradients. Nothing is trained.
+    values of the modalities; the drop in UAR when a modality or channel is replaced by its mean
+    over the training clips, or by its values in another clip (permutation importance); and
+    integrated gradients. Nothing is trained.
 
     \b
     fusion explain runs/mine

@@ -77,8 +77,8 @@ data_options = together(
                  help="Folder or table of a corpus. The corpus plugin is detected, or named with "
                  "CORPUS=. Repeat the option to pool corpora. [default: a generated demo corpus]"),
     click.option("--labels", default="shared", show_default=True, metavar="shared|native|A,B,...",
-                 help="Classes: the six shared emotions, the corpus's own classes, or those "
-                 "listed."),
+                 help="Classes: the six shared emotions, the corpus's own classes, or a list of "
+                 "classes."),
     click.option("--features", default="", metavar="A,B,...",
                  help="Feature extractors; each makes one modality. [default: those starred in "
                  "fusion plugins list]"),

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
               help="Set a parameter of an extractor, such as precomputed.table=FILE, the table "
               "with the features of the new recordings.")  # fmt: skip
 @click.option("--speaker-from", metavar="DIR",
-              help="For a run with --adapt speaker: unlabelled recordings of the speaker of the "
-              "files. [default: the files, if there are four or more]")  # fmt: skip
+              help="For a RUN trained with --adapt speaker: unlabelled recordings of the files' "
+              "speaker. [default: the files, if there are four or more]")  # fmt: skip
 @json_option("Print one JSON object per file, each on its own line.")
 @plugin_options
 @click.pass_context
@@ -40,10 +40,10 @@ def command(
 ) -> int:
     """Label recordings with the chosen model of RUN, the best on validation.
 
-    Prints one line per file: its name, the most probable class, and the probability of every
+    Prints one line per file: the file's name, the most probable class, and the probability of every
     class. A file that can't be read is reported, the remaining files are labelled, and the exit
-    code is 2. A recording that lacks a modality is labelled without that modality; a warning at
-    the end counts such recordings.
+    code is 2. A recording that lacks a modality is labelled without that modality; a warning at the
+    end counts such recordings.
 
     \b
     fusion predict runs/20260101-120000-gated new.wav --set precomputed.table=new.csv

@@ -48,14 +48,14 @@ class TrainConfig:
         Weight of a class in the loss: equal for all, proportional to the square root of
         1/frequency, or proportional to 1/frequency.
     smooth : int
-        Number of epochs, an epoch and its predecessors, over which validation UAR is averaged to
-        choose the best epoch.
+        Number of epochs over which validation UAR is averaged to choose the best epoch: an epoch is
+        scored by the mean over this epoch and the epochs before.
     patience : int
-        Training stops after this number of epochs without a rise of the average validation UAR;
-        0 means never.
+        Training stops after this number of epochs without a rise of the averaged validation UAR
+        (see `smooth`); 0 means never.
     average : float
         Decay per step of the moving average of the weights, in [0, 1). The averaged weights are
-        validated and stored as the model; 0 means the weights themselves.
+        validated and stored as the model; 0 disables averaging.
     dim : int
         Size of the embedding of each branch.
     normalise : {"feature", "channel", "none"}
@@ -66,10 +66,10 @@ class TrainConfig:
     masks : int
         Number of masks of each kind per clip and step (SpecAugment, Park 2019); 0 disables them.
     mask_frequency, mask_time : float
-        Largest width of a mask, as a share of the axis, on axes that the modality calls
-        "frequency" and "time".
+        Largest width of a mask on the axes called "frequency" and "time", as a share of the axis.
     shift_frequency, shift_time : float
-        Largest random shift along such an axis, as a share of the axis; circular in time.
+        Largest random shift along the axes called "frequency" and "time", as a share of the axis;
+        circular in time.
     precision : {"auto", "float32", "bfloat16"}
         Arithmetic of the networks. "auto" means bfloat16 if the device supports it natively, else
         float32.

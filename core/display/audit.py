@@ -57,8 +57,8 @@ def print_audit(audit: Audit, out: Path) -> None:
         console.print(f"[yellow]left out:[/] {split}: {escape(reason)}")
     if audit.synthetic:
         console.print(
-            "[yellow]Generated voices, for trying the tool: "
-            "these figures are evidence of nothing.[/]"
+            "[yellow]The recordings are synthetic: "
+            "these figures are no evidence about real speech.[/]"
         )
     console.print(f"\nall figures: {escape(str(out))}/audit.json, audit.csv")
     runs = ", ".join(column.split for column in audit.columns)

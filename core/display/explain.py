@@ -18,8 +18,8 @@ from .console import new_console
 from .plain_tables import plain_table
 
 _HINT = (
-    "Parts that carry the same information share their values: leaving out one part costs little "
-    "while another replaces it. Compare the parts of a modality with the whole modality."
+    "If parts carry the same information, each part has a low value: leaving out one part costs "
+    "little while another part replaces it. Compare the parts with the whole modality."
 )
 
 
@@ -79,11 +79,12 @@ def _shapley_text(explanation: Explanation) -> str:
     chance = 1 / len(explanation.classes)
     predicted, true = explanation.predicted, explanation.true
     return (
-        f"UAR: shares of the UAR above chance ({100 * chance:.1f}). p(predicted), p(true): shares "
-        "of the increase of the mean probability of the predicted class (from "
-        f"{100 * predicted.none:.1f} to {100 * predicted.all:.1f} %) and of the true class (from "
+        "UAR: contribution of the modality to the UAR above chance "
+        f"({100 * chance:.1f}). p(predicted) and p(true): contribution to the mean probability of "
+        "the predicted class, which all modalities together raise from "
+        f"{100 * predicted.none:.1f} to {100 * predicted.all:.1f} %, and of the true class (from "
         f"{100 * true.none:.1f} to {100 * true.all:.1f} %). Last columns: p(true) on the clips of "
-        "each class. Negative: the modality lowers the value."
+        "each class. A negative value means that the modality lowers the score."
     )
 
 
@@ -109,14 +110,15 @@ def _groups(explanation: Explanation) -> Table:
 
 def _groups_text(explanation: Explanation) -> str:
     return (
-        "at mean: points of UAR, and nats of the true class's log-probability, lost if the values "
-        "of the part are replaced by their training mean, an input that the model never saw. "
-        "permuted: lost if they are replaced by those of another clip "
-        f"({explanation.permutations} permutations, mean ± sd). Negative: better without the part. "
-        "gradients: integrated gradients from the training mean, nats of the predicted class's "
-        f"log-probability (sum over the parts {_signed(explanation.difference)}; numerical error "
-        f"per clip {explanation.gap:.3f} on average, at most {explanation.worst_gap:.3f}); "
-        "absolute: share of the sum of absolute values."
+        "at mean: loss in points of UAR, and in nats of the true class's log-probability, if the "
+        "values of the part are replaced by their training mean (an input that the model never "
+        "saw). permuted: loss if the values are replaced by those of another clip "
+        f"({explanation.permutations} permutations, mean ± sd). A negative loss means that the "
+        "model is better without the part. gradients, signed: integrated gradients from the "
+        "training mean, in nats of the predicted class's log-probability (sum over the parts "
+        f"{_signed(explanation.difference)}; numerical error per clip {explanation.gap:.3f} on "
+        f"average, at most {explanation.worst_gap:.3f}). gradients, absolute: share of the sum of "
+        "absolute values."
     )
 
 
@@ -170,7 +172,8 @@ def print_clip(explanation: ClipExplanation) -> None:
         table.add_row(_label(part.group), *row, style="dim" if part.group.pooled else "")
     console.print(table)
     shapley = (
-        f"Shapley: shares of the probability, from {explanation.none:.3f} without any modality. "
+        "Shapley: contributions to the probability, which is "
+        f"{explanation.none:.3f} without any modality. "
         if several
         else ""
     )
@@ -178,8 +181,8 @@ def print_clip(explanation: ClipExplanation) -> None:
         Text(
             f"{shapley}without it: the probability of {explanation.label} if the values of the "
             "part are replaced by their training mean. gradients: integrated gradients from the "
-            "training mean, nats of its log-probability (sum over the parts "
-            f"{_signed(explanation.difference)}, numerical error {explanation.gap:+.3f}).",
+            "training mean, in nats of the label's log-probability (sum over the "
+            f"parts {_signed(explanation.difference)}, numerical error {explanation.gap:+.3f}).",
             style="dim",
         )
     )

@@ -231,11 +231,11 @@ def _about_split(plan: Plan) -> list[str]:
         tested = [", ".join(sorted({clips[i].corpus for i in s.test})) for s in plan.splits]
         lines.append(f"tested: {escape('; then '.join(tested))}")
     if any(_in_both(clips, s.val, s.train, mode.group) for s in plan.splits):
-        lines.append(f"validation: held-out speakers of {mode.units} that are trained on")
+        lines.append(f"validation: held-out speakers of the training {mode.units}")
     if not plan.splits[0].speaker_independent:
         number = sum(len({speaker_of(clips[i]) for i in s.test}) for s in plan.splits)
         shared = sum(len(_in_both(clips, s.test, s.train, speaker_of)) for s in plan.splits)
-        lines.append(f"speaker-dependent: {shared} of {number} test speakers are in training, too")
+        lines.append(f"speaker-dependent: {shared} of {number} test speakers are also in training")
     return lines
 
 
@@ -256,7 +256,10 @@ def print_result(result: RunResult) -> None:
         console.print(escape(line))
     shares = weights_text(results)
     if shares:
-        console.print(f"share of the scores on test, mean ± sd over clips: {escape(shares)}")
+        console.print(
+            "share of each modality in the fused scores on test, mean ± sd over clips: "
+            f"{escape(shares)}"
+        )
     for line in absence_text(record.absent):
         console.print(line)
     console.print()

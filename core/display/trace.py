@@ -46,7 +46,7 @@ _MEANING = (
     "the command; can exceed 100% with parallel processes. first, last: start of the first and "
     "last call, after the start of the command."
 )
-_GPU = "A GPU was used: these are host times, and the host does not wait for the GPU."
+_GPU = "A GPU was used: the times are those of the host, which does not wait for the GPU."
 
 
 def _wrapped(text: str) -> list[str]:

@@ -118,7 +118,7 @@ def comparison_lines(results: Results) -> list[str]:
     lines = [f"{FUSED} minus {results.best_single}: {comparison_text(comparisons[FUSED])}"]
     if results.control:
         lines.append(
-            f"{FUSED} minus control ({results.control}, as many steps in all): "
+            f"{FUSED} minus control ({results.control} alone, same total steps): "
             f"{comparison_text(comparisons[AGAINST_CONTROL])}"
         )
     if comparisons[CHOSEN].difference:  # 0 if the best single modality itself was chosen
@@ -135,6 +135,6 @@ def _lines(results: Results, record: RunRecord, path: Path, warning: str) -> lis
         lines.append(warning)
     if record.synthetic:
         lines.append(
-            "Generated voices: for trying the tool. These figures are evidence of nothing."
+            "The recordings are synthetic: these figures are no evidence about real speech."
         )
     return [*lines, f"run directory: {path}"]

@@ -355,7 +355,7 @@ def _unreachable(run: RegisteredRun) -> RunError:
             hint="Mount the file system. If the run was deleted, repeat the command with --forget.",
         )
     return RunError(
-        f"The run {run.path} was registered on {run.host!r} and can't be seen from this machine. "
+        f"This machine can't reach the run {run.path}, which was registered on {run.host!r}. "
         f"{_NOTHING_REMOVED}",
         hint="Run the command on that machine. If the run was deleted, repeat it with --forget.",
     )

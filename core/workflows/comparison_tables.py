@@ -42,7 +42,9 @@ def sentences(comparisons: Comparisons) -> list[str]:
     if not comparisons.speaker_independent:
         texts.append("Speaker-dependent: training contains clips of the test speakers.")
     if comparisons.synthetic:
-        texts.append("Generated voices: these figures are evidence of nothing.")
+        texts.append(
+            "The recordings are synthetic: these figures are no evidence about real speech."
+        )
     return texts
 
 
@@ -62,8 +64,8 @@ def _on_best(comparisons: Comparisons) -> str:
 def _on_reading(best: Row) -> str:
     """Return caveats on the inputs of the best method besides the training clips."""
     caveats = {
-        "baselines": " It reads the trained baselines: their training adds to its own.",
-        "validation": " It learns from validation: its validation score is optimistic.",
+        "baselines": " The method uses the trained baselines, whose training adds to its cost.",
+        "validation": " The method learns from validation: its validation score is optimistic.",
     }
     return "".join(caveats[source] for source in best.reads)
 
@@ -96,16 +98,16 @@ def _on_gate(comparisons: Comparisons) -> str:
     gates = sum(row.gate for row in comparisons.rows)
     chosen = sum(row.fused_chosen > 0 for row in comparisons.rows)
     return (
-        f"The gate holds in {gates} of {len(comparisons.rows)} cells: their chosen model is "
-        "nowhere worse on validation than the best single modality. In "
-        f"{chosen} cells validation chose the fused model in some fold."
+        f"In {gates} of {len(comparisons.rows)} cells the chosen model of every fold is at least "
+        f"as good on validation as the best single modality. In {chosen} cells the fused model was "
+        "chosen in at least one fold."
     )
 
 
 def _on_chosen(comparisons: Comparisons) -> str:
     c = comparisons.handed_out_against
     return (
-        "Choosing in each fold by validation among all models of the grid reaches "
+        "The best model of the whole grid on validation, chosen in each fold, reaches "
         f"{percent(comparisons.handed_out)} on test, {points(c.difference)} points "
         f"[{points(c.low)}, {points(c.high)}] against {comparisons.best_single} alone (p = "
         f"{p_text(c.p_value)})."

@@ -11,7 +11,7 @@ from ...core.contracts import Balancer, Context
 
 
 class EpochMeans:
-    """Mean over the steps of an epoch of one number per modality, reported as curves.
+    """Curves of one number per modality, averaged over the steps of each epoch.
 
     The number of a single step is mostly noise. The sums stay on the device until :meth:`metrics`
     is called.
@@ -49,7 +49,7 @@ class EpochMeans:
 
 
 class Curved(Balancer):
-    """Balancer with one curve per modality: the mean over each epoch of one number."""
+    """Balancer with one curve per modality: the epoch means of a number."""
 
     @cached_property
     def curve(self) -> EpochMeans:

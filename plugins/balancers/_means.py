@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 def mean_over(values: Tensor, clips: Tensor | None) -> Tensor:
-    """Return the mean of (..., B) over the clips marked in `clips`, (..., B) bool, or over all.
+    """Return the mean of `values`, (..., B), over the clips that `clips`, (..., B) bool, marks.
 
-    The mean is 0 if no clip is marked.
+    Without `clips` the mean is over all clips. If no clip is marked, the mean is 0.
     """
     if clips is None:
         return values.mean(dim=-1)

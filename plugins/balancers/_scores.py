@@ -1,4 +1,4 @@
-"""Comparison of each modality's score with the scores of the others."""
+"""Comparison of each modality's score with the scores of the other modalities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AHEAD = 1 + 1e-5
 def known_scores(step: Step) -> dict[str, Tensor]:
     """Return :meth:`Step.scores` of the modalities that at least one clip of the batch has.
 
-    A modality that no clip has would make every other modality lead.
+    A modality that no clip has would have the score 0, and every other modality would lead.
     """
     scores = step.scores()
     return {m: scores[m] for m in step.batch_modalities if m in scores}
@@ -26,7 +26,7 @@ def ratios(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return rho_m = s_m / mean of s_j over j != m, a scalar, by modality.
 
     The ratio of a single modality is 1. For two modalities the ratio is that of Peng et al. (2022);
-    the mean over the others is the usual generalisation.
+    the mean over all other modalities is the usual generalisation.
     """
     values = torch.stack(list(scores.values()))  # (M,)
     if len(values) == 1:

@@ -11,6 +11,6 @@ def unimodal_losses(step: Step, weight: float) -> dict[str, Tensor]:
     """Return ``{"unimodal.<modality>": weight * l(f_m)}``; the gradient reaches the branches.
 
     In a step of several passes, each modality's loss is added only in the passes that show the
-    modality. Added in every pass, the loss would count several times.
+    modality. Otherwise the loss would count several times.
     """
     return {f"unimodal.{m}": weight * step.unimodal_loss(m) for m in step.shown}

@@ -51,9 +51,10 @@ class Aggregate(Balancer):
     equal to the plain sum, the balancer `unimodal_loss`, if the gradients do not conflict. The
     methods A:
 
-    - upgrad: each row is projected onto the vectors that conflict with no row; then the mean
-    - dualproj: the mean is projected
-    - pcgrad: from each row, its component against every row that it conflicts with is removed, in
+    - upgrad: the mean of the rows, after each row is projected onto the vectors that conflict with
+      no row
+    - dualproj: the mean of the rows is projected onto the vectors that conflict with no row
+    - pcgrad: from each row, the components against conflicting rows are removed one by one, in
       random order
     - mgda: the shortest vector in the convex hull of the rows
     - alignedmtl: the rows are rotated and scaled until they are orthogonal and equally long
@@ -61,11 +62,11 @@ class Aggregate(Balancer):
     - config: the vector with equal angles to all rows; its length is the sum of its projections on
       the rows
     - cagrad: a vector near the mean that maximises the smallest improvement of any row
-    - nashmtl: the bargaining solution, where no row gains more than another loses; of length 1 at
-      most
+    - nashmtl: the Nash bargaining solution: from there, no change improves one row relatively more
+      than it worsens the others; the length is at most 1
 
-    Losses that other balancers add are further rows. Changes that other balancers made to the
-    gradient before are kept. The head learns from the fused loss alone.
+    Losses that other balancers add are further rows of J. Earlier changes of other balancers to the
+    gradient are kept. The head learns from the fused loss alone.
 
     The methods are those of the library torchjd in its default settings. Adam cancels the overall
     size of a gradient, so the factor 1 + M matters for SGD only. PCGrad's random order is drawn
@@ -76,7 +77,7 @@ class Aggregate(Balancer):
     ----------
     method : {"upgrad", "dualproj", "pcgrad", "mgda", "alignedmtl", "imtlg", "config", \
 "cagrad", "nashmtl"}
-        The aggregator; upgrad is torchjd's own and the one that torchjd recommends.
+        The aggregator. torchjd introduced upgrad, and recommends it.
     c : float
         Radius of cagrad around the mean, as a share of the length of the mean, >= 0; 0 is the mean.
         The paper uses 0.4.
@@ -145,7 +146,7 @@ class Aggregate(Balancer):
         torch._foreach_add_(tensors, [c.view_as(g) for c, g in zip(change, tensors, strict=True)])
 
     def aggregate(self, jacobian: Tensor, step: Step) -> Tensor:
-        """Combine the gradients of the losses, (L, P), into the one gradient to follow, (P,)."""
+        """Combine the gradients of the losses, (L, P), into one gradient, (P,)."""
         count = len(jacobian)
         aggregator = self._aggregator(count)
         with self._random_order(step), self._quietly():
@@ -156,7 +157,7 @@ class Aggregate(Balancer):
 
     @contextlib.contextmanager
     def _random_order(self, step: Step) -> Iterator[None]:
-        """Seed the global generator, which the library draws from, from the step's generator."""
+        """Seed the global generator, which torchjd uses for pcgrad, with the step's generator."""
         if self.method != "pcgrad":
             yield
             return
@@ -166,7 +167,7 @@ class Aggregate(Balancer):
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Silence nashmtl's warning, repeated in every training, that its problem is not a DPP."""
+        """Silence cvxpy's warning in every nashmtl training that the problem is not a DPP."""
         with warnings.catch_warnings():
             if self.method == "nashmtl":
                 warnings.simplefilter("ignore", UserWarning)
@@ -210,8 +211,8 @@ def _not_installed(method: str) -> ParameterError:
     extras, packages = ("aggregate,cvxpy", "torchjd, cvxpy and ecos") if method in _CONVEX else (
         "aggregate", "torchjd and quadprog")  # fmt: skip
     return ParameterError(
-        f"The balancer 'aggregate' needs the packages {packages} for method {method!r}, and not "
-        "all of them are installed.",
+        f"aggregate.method={method} needs {packages}, and at least one of these packages is not "
+        "installed.",
         hint=f"pip install 'modal-fusion[{extras}]'",
     )
 

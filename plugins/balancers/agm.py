@@ -37,18 +37,18 @@ class AGM(Balancer):
     thus held at its running mean; the modalities are not made equal.
 
     Departures from the paper and the authors' code: the running mean t_m includes the current step,
-    while the authors compare the batch with the mean before it. f(none), the scores without any
-    modality, is part of no mono output; the authors' mono outputs add up to f(all). The exponents
-    of r and tau are bounded by 20, so that infinities are never subtracted. Every f(S) is computed
-    in training mode and with its gradient. (A public version computes only f(all) with gradient.
-    phi_m then has a share of the gradient of f(all) that is the same for every modality, and all
-    branches are scaled alike.) phi_m also reaches the branches of other modalities if the strategy
+    while the authors compare the batch with the mean of the steps before. No mono output contains
+    f(none), the scores without any modality; the authors' mono outputs add up to f(all). The
+    exponents of r and tau are bounded by 20, so that infinities are never subtracted. Every f(S) is
+    computed in training mode and with its gradient. (A public version computes only f(all) with
+    gradient. Every modality then has the same share of the gradient of f(all), and all branches are
+    scaled by the same factor.) phi_m also reaches the branches of other modalities if the strategy
     lets modalities interact.
 
-    Adam divides a gradient by its own running size. This cancels a factor that all k_m share, and,
-    if a branch is reached through phi_m alone (concat, sum), a k_m that stays constant over many
-    steps. What remains is the relative weight of the batches and, if modalities interact, the
-    relative weight of the parts of one gradient. With SGD the full k_m counts.
+    Adam divides a gradient by the gradient's own running size. This division cancels a factor that
+    all k_m share. If only phi_m reaches a branch (concat, sum), the division also cancels a k_m
+    that stays constant over many steps. The k_m then only change the relative weight of the batches
+    and, if modalities interact, of the parts of a gradient. With SGD the full k_m counts.
 
     s_m is the mean over the clips that have m. Passes that show only some of the modalities, and
     batches in which no clip has one of the modalities, change nothing and do not enter the running
@@ -61,8 +61,8 @@ class AGM(Balancer):
 
     When to use
     -----------
-    If one modality's part of the scores improves in bursts that leave the other behind, with
-    strategies whose modalities interact. Expect little effect under Adam with concat.
+    If one modality's part of the scores improves in bursts while the other modality falls behind,
+    with strategies whose modalities interact. Expect little effect under Adam with concat.
 
     Cost
     ----
@@ -106,7 +106,7 @@ class AGM(Balancer):
         return logits
 
     def _update(self, losses: Mapping[str, Tensor]) -> None:
-        """Update the running means and factors from each mono output's mean loss on this batch."""
+        """Update running means and factors from the mean loss of each mono output on this batch."""
         self._steps += 1
         self._means = {
             m: self._means[m] + (s - self._means[m]) / self._steps if m in self._means else s

@@ -1,4 +1,4 @@
-"""Adaptive masking: hide a dominant modality's part of the scores, more in every epoch."""
+"""Adaptive masking: hide a growing share of a dominant modality's part of the scores."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class AMCo(Balancer):
         n       = floor(sin(pi / 2 * min(eps, l) / eps) * C),    l = growth * (epoch - 1)
 
     phi_m is the Shapley value of m for the fused scores, (B, C), so that f(all) = f(none) + sum of
-    phi_m. p_m(y) is the probability that the probe of m gives to the right class; its share is the
-    softmax over modalities of log p_m(y). With the defaults n is 0, half, 87 % and, from the fourth
-    epoch on, all of the classes. From then on the fused scores do without the dominant modality as
-    long as it is dominant.
+    phi_m. p_m(y) is the probability that the probe of m gives to the right class; share_m is the
+    softmax over modalities of log p_m(y), averaged over the batch. With the defaults n is 0, half,
+    87 % and, from the fourth epoch on, all of the classes. From then on the fused scores exclude a
+    modality for as long as the modality is dominant.
 
     Departures from the paper: the paper masks the last layer's input or output of one modality,
     which only some strategies have. The Shapley value defines such a part for every strategy (with
@@ -45,14 +45,14 @@ class AMCo(Balancer):
     grows by epochs, and `growth` controls its speed. The unimodal losses of public code are the
     separate balancer `unimodal_loss`.
 
-    share_m is the mean over the clips that have every modality. A clip that shows no other modality
-    keeps the part of a dominant one. Nothing is masked in passes that show only some of the
-    modalities.
+    share_m is the mean over the clips that have every modality. A clip that shows only a dominant
+    modality keeps the modality's part of the scores. Nothing is masked in passes that show only
+    some of the modalities.
 
     Parameters
     ----------
     threshold : float
-        A modality with a larger share is dominant, in [0.5, 1): at most one is.
+        A modality with a larger share is dominant, in [0.5, 1), so that at most one modality is.
     eps : float
         Value of l from which on all entries are masked, > 0.
     growth : float
@@ -60,8 +60,8 @@ class AMCo(Balancer):
 
     When to use
     -----------
-    If one modality decides nearly all clips and the others have no influence. This is the harshest
-    of the masking methods: try a smaller `growth` first (0.01 for 30 epochs of growth).
+    If one modality decides nearly all clips and the other modalities have no influence. This is the
+    harshest of the masking methods: try a smaller `growth` first (0.01 for 30 epochs of growth).
 
     Cost
     ----
@@ -123,8 +123,8 @@ class AMCo(Balancer):
 def _shares(right: dict[str, Tensor], present: Tensor | None) -> dict[str, Tensor]:
     """Return the mean share of each modality from probabilities of the right class, (B,).
 
-    If clips lack modalities (`present`, (B, M)), the mean is over the clips that have all of them,
-    and 0 if no clip has.
+    If clips lack modalities (`present`, (B, M) bool), the mean is over the clips that have all
+    modalities, and 0 if there is no such clip.
     """
     total = torch.stack(list(right.values())).sum(dim=0).clamp_min(1e-12)  # (B,)
     whole = None if present is None else present.all(dim=1)  # (B,)

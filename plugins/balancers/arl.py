@@ -16,7 +16,7 @@ from ._unimodal import unimodal_losses
 
 
 class ARL(Curved):
-    """Larger steps for modalities with certain predictions and a small part in the fused scores.
+    """Larger steps for modalities with confident predictions and a small share of the scores.
 
     ::
 
@@ -29,10 +29,10 @@ class ARL(Curved):
 
     The entropy is a proxy for the variance of a modality: the error of the fusion is smallest if
     each modality counts in inverse proportion to its variance. c_m / sum c measures how much m
-    counts now. share_m is the part of the other modalities, which is what m lacks. The authors'
-    code also uses the part of the other modality; with the modality's own part, the modality that
-    counts most would be pushed most and increasingly so. For two modalities the rule is that of the
-    authors' code, whose bound on h_m is 0.3.
+    counts now. share_m is the mean of this measure over the other modalities. The authors' code
+    also uses the other modality; with the modality's own measure, the modality that counts most
+    would take the largest steps and would count more and more. For two modalities the rule is that
+    of the authors' code, whose bound on h_m is 0.3.
 
     Departures from the paper: the factor 1 + w_m is defined on the gradient of the embedding,
     through which the whole gradient of the branch flows. Here it scales the step of the branch,
@@ -41,8 +41,8 @@ class ARL(Curved):
     generalisation. Equal modalities all get 1 + 1/M, because w sums to 1. A single modality is left
     unchanged.
 
-    c_m and h_m are means over the clips that have m. A modality that no clip of a batch has does
-    not take part in that batch.
+    c_m and h_m are means over the clips that have m. If no clip of a batch has a modality, the
+    weights of the batch are computed without this modality.
 
     Parameters
     ----------

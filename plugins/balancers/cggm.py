@@ -15,7 +15,7 @@ from ._curves import EpochMeans
 
 
 class CGGM(Balancer):
-    """Smaller steps for the fastest modality, and fused scores turned towards the slower ones.
+    """Smaller steps for the fastest modality, and a loss that favours the slower modalities.
 
     ::
 
@@ -32,10 +32,10 @@ class CGGM(Balancer):
     consecutive batches and divides by the sum of their changes. That sum crosses zero often, so the
     paper's factors have no bound and can be negative. Here the changes are between epochs, a fall
     counts as 0, and epsilon keeps the ratio away from 0 / 0: if no modality makes progress, all B_m
-    are equal. The factor M / (M - 1) lets equal modalities keep their pace, so the paper's rho is
-    rho * M / (M - 1) here. In the first two epochs no change is known, and all modalities count as
-    equal. The factor scales the step of the branch, because the Adam of the published code cancels
-    a factor on the gradient.
+    are equal. The factor M / (M - 1) makes the factor of equal modalities rho, so the paper's rho
+    is rho * M / (M - 1) here. In the first two epochs no change is known, and all modalities count
+    as equal. The factor scales the step of the branch, because the Adam of the published code
+    cancels a factor on the gradient.
 
     Departure from the paper, direction of the gradient: the paper wants the gradient of the fusion
     head to have the direction of the classifiers of the modalities with large B_m. The authors'
@@ -51,7 +51,7 @@ class CGGM(Balancer):
     lam : float
         Weight of the direction term, >= 0; 0 leaves it out. The default is the authors'.
     epsilon : float
-        Change of accuracy that counts as small, > 0.
+        Change of accuracy (a share of the clips) below which progress counts as small, > 0.
 
     When to use
     -----------

@@ -27,8 +27,8 @@ class CML(Balancer):
     probability of a clip.
 
     Departures from the paper: the losses along the chain are summed instead of averaged. The loss
-    of the fused scores thus stays as it is without this balancer and can be combined with other
-    balancers. Under Adam the sum is equivalent to the average with `penalty` divided by M. The
+    of the fused scores thus keeps the weight that it has without this balancer, and other balancers
+    can be added. Under Adam the sum is equivalent to the average with `penalty` divided by M. The
     hinge is applied per clip and then averaged, as in the paper. (A public version sums the
     differences over the batch first, so one clip's fall cancels another's rise. The sum is not
     divided by the batch size.) A new order is drawn for every batch from the step's generator, so
@@ -94,7 +94,7 @@ class CML(Balancer):
         }
 
     def metrics(self) -> dict[str, float]:
-        """Return the rise in confidence when each modality was last removed, a batch mean."""
+        """Return the batch mean of the rise in confidence at the last removal of each modality."""
         return {f"cml.{m}": float(rise) for m, rise in self._rises.items()}
 
 

@@ -36,13 +36,13 @@ class DGL(Balancer):
     Parameters
     ----------
     alpha : float
-        Factor on the branches' steps, > 0. The paper uses 4; 1 keeps the pace of the branches.
+        Factor on the branches' steps, > 0. The paper uses 4; 1 leaves the steps unchanged.
 
     When to use
     -----------
-    If the branches of the joint training end below the same branches trained alone. The method
-    cannot learn features that only the modalities together reveal, because no branch receives the
-    fused loss.
+    If the branches of the joint training score lower than the same branches trained alone. No
+    branch receives the fused loss, so the method can't learn features that only a combination of
+    modalities reveals.
 
     Cost
     ----

@@ -1,4 +1,4 @@
-"""Modality dropout: the strategy learns to do without any one modality."""
+"""Modality dropout: the strategy learns to classify clips that lack a modality."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ModalityDropout(Balancer):
         clip i shows modality m  if  u_im >= p  or  u_im is the largest of clip i
 
     Each modality is dropped independently with probability p. If all modalities of a clip would be
-    dropped, one of them stays, each with the same probability. A strategy that accepts missing
+    dropped, one modality stays, chosen with equal probabilities. A strategy that accepts missing
     modalities receives the mask. For any other strategy a dropped modality is set to zero. In both
     cases its branch receives no gradient from that clip. The remaining modalities are not scaled
-    up; a strategy that accepts missing modalities compensates itself. Modalities that another
-    balancer has hidden stay hidden. Nothing is dropped outside training.
+    up; a strategy that accepts missing modalities compensates by its own rule. Modalities that
+    another balancer has hidden stay hidden. No modality is dropped outside training.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class ModalityDropout(Balancer):
 
     When to use
     -----------
-    If one modality dominates the others, or if clips may lack a modality in use.
+    If one modality dominates the other modalities, or if clips may lack a modality in use.
 
     Cost
     ----

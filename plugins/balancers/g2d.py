@@ -64,10 +64,11 @@ class G2D(Balancer):
 
     When to use
     -----------
-    If the teachers are good and the better modality takes all the learning. The better modality is
-    frozen, not the faster one: on the problem of ``KnownAnswer``, where the better modality is the
-    slower one, plain training is ahead of this method. Half of the epochs pass before the stronger
-    modality is trained, so allow enough epochs for it.
+    If the teachers are good, and joint training trains the better modality only. The method freezes
+    the better modality, which need not be the faster one: on the synthetic problem
+    ``fusion.testing.KnownAnswer``, where the better modality is the slower one, plain training
+    scores higher than this method. Half of the epochs pass before the stronger modality is trained,
+    so train for enough epochs.
 
     Cost
     ----

@@ -34,27 +34,26 @@ class GBlend(Balancer):
     the modality.
 
     Departures from the paper: the paper measures G and O on copies of the model, trained for a
-    super-epoch with each loss alone. Here G and O are those of the last super-epoch, which needs no
-    additional training. `floor` is not in the paper. Without it a gap that has hardly grown, or
-    seems not to have grown because it was measured on few clips, would take all the weight. Under
-    Adam only the proportions within a branch matter, not the size of the weights. The head learns
-    from the fused loss alone, so its pace does not change. A weight of 0 stops all learning from
-    that loss.
+    super-epoch with each loss alone. Here G and O are measured over the last super-epoch, which
+    needs no additional training. `floor` is not in the paper. Without `floor`, a loss whose gap has
+    hardly grown, or seems not to have grown on few clips, would take all the weight. Under Adam
+    only the ratio of the weights matters within a branch. The head learns from the fused loss
+    alone, so the steps of the head do not change. A loss of weight 0 trains no branch.
 
     A single modality is left unchanged: no loss is added.
 
     Parameters
     ----------
     epochs : int
-        Length of a super-epoch, >= 1; the paper uses 10.
+        Length of a super-epoch in epochs, >= 1; the paper uses 10.
     floor : float
         Lower bound on the growth of the gap, in nats, > 0; a smaller growth counts as this much.
 
     When to use
     -----------
-    If the branches overfit at different speeds, and if the validation part is large enough to
-    measure a loss to within `floor`. The method uses validation for more than the choice of an
-    epoch. A training of at most `epochs` epochs is identical to `unimodal_loss`.
+    If the branches overfit at different speeds, and if there are enough validation clips to measure
+    a loss to within `floor`. The method uses validation clips not only to choose the epoch. A
+    training of at most `epochs` epochs is identical to `unimodal_loss`.
 
     Cost
     ----
@@ -120,7 +119,7 @@ class GBlend(Balancer):
 
 
 def blend_weights(before: Measured, after: Measured, floor: float) -> dict[str, float] | None:
-    """Return the weights of the losses, 1 on average, or None if none fell on validation."""
+    """Return the weights of the losses, 1 on average; None if no loss fell on validation."""
     raw: dict[str, float] = {}
     for name, (train, val) in after.items():
         train_before, val_before = before[name]

@@ -1,4 +1,4 @@
-"""Gradient scaling: larger steps for branches that learn more slowly than the others."""
+"""Gradient scaling: larger steps for branches that learn more slowly than other branches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SMALLEST = 1e-12
 
 
 class GradScale(Balancer):
-    """Factors on the steps of the branches, from how fast each branch learns.
+    """Scaling of the steps of each branch by how fast the branch learns.
 
     ::
 
@@ -33,11 +33,12 @@ class GradScale(Balancer):
     baselines have little left to learn, and factors near 1.
 
     *norms*: n_m is the running mean of the norm of the branch's gradient, and G the geometric mean
-    of the n_m. This rule corrects what plain SGD does. Under Adam the norm of a gradient does not
-    show which branch lags: the rule then slows the branch that learns, and costs accuracy
-    (docs/results/comparison.md). It was the default of version 0.1, named *adaptive*.
+    of the n_m. This rule is for plain SGD, where a step is proportional to the gradient. Under Adam
+    the norm of a gradient does not show which branch lags: the rule then slows the branch that
+    learns, and costs accuracy (docs/concepts/why-fusions-fail.md). In version 0.1 the rule *norms*
+    was the default, named *adaptive*.
 
-    *fixed*: `scale` for every branch; the fusion head keeps its pace.
+    *fixed*: the factor is `scale` for every branch; the steps of the fusion head do not change.
 
     The factor scales the step of the branch, with any optimiser (`Gradients.scale`).
 
@@ -48,9 +49,9 @@ class GradScale(Balancer):
     scale : float
         Factor of the fixed rule, > 0.
     alpha : float
-        Strength of the other rules, >= 0; 0 changes nothing.
+        Strength of the rules *progress* and *norms*, >= 0; 0 changes nothing.
     limit : float
-        Largest factor of the other rules, >= 1; the smallest factor of *norms* is 1/limit.
+        Largest factor of *progress* and *norms*, >= 1; the smallest factor of *norms* is 1/limit.
     momentum : float
         Weight of the past in the running means, in [0, 1).
 
@@ -68,8 +69,9 @@ class GradScale(Balancer):
     References
     ----------
     Chen et al. (2018), "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
-    Multitask Networks", ICML: relative inverse training rates. There they apply to tasks and need
-    an extra backward pass; here they apply to branches, and no factor is below 1.
+    Multitask Networks", ICML: relative inverse training rates. In that paper the rates apply to
+    tasks and need an extra backward pass; here the rates apply to branches, and no factor is below
+    1.
     """
 
     name = "gradscale"

@@ -37,8 +37,8 @@ class Greedy(Balancer):
     far. g_m is the gradient of the fused loss in branch m, and theta_m its weights. u_m is the
     gradient of the branch's own loss l(f_m), which is measured and not followed. x_m is the
     representation (embedding or map) that the strategy receives. In a rebalancing step the fused
-    loss does not reach the branch of the fastest modality, and the head has to rely on the others.
-    At least one ordinary step follows (Wu et al. 2022).
+    loss does not reach the branch of the fastest modality, and the head has to rely on the other
+    modalities. At least one ordinary step follows (Wu et al. 2022).
 
     Departures from the paper: in the paper the sum of g is over modules (MMTM) that carry one
     modality's features into another's branch, and the sum of u over the rest of the branch. A
@@ -188,7 +188,7 @@ class Greedy(Balancer):
         self._left = torch.where(starts, self.steps, (self._left - 1).clamp_min(0))
 
     def speeds(self) -> tuple[Tensor, Tensor]:
-        """Return the conditional learning speeds, (M,), and which are measured, (M,) bool."""
+        """Return the conditional learning speeds, (M,), and where they are measured, (M,) bool."""
         measured = (self._cross > 0) & (self._own > 0)
         return self._cross.clamp_min(1e-30).log() - self._own.clamp_min(1e-30).log(), measured
 

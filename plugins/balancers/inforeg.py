@@ -24,7 +24,7 @@ from ._scores import AHEAD, known_scores, ratios
 
 
 class InfoReg(Balancer):
-    """Regulation of the leading modality in the window in which it acquires most information.
+    """Regulation of the leading modality while it acquires information fast.
 
     ::
 
@@ -38,11 +38,11 @@ class InfoReg(Balancer):
     the batches. While T_m grows, the branch acquires information fast.
 
     Departures from the paper: the paper is for two modalities; the comparison with the mean of the
-    others is this project's generalisation. A published version of the code multiplies beta by
-    exp(tanh(gap of the scores)), uses the trace of the audio branch alone, and compares means of
-    the trace over ten epochs. Here each branch has its own trace, and the window may open again for
-    a single epoch. That code also trains on the single-modality losses, which are the separate
-    balancer `unimodal_loss`.
+    other modalities is this project's generalisation. A published version of the code multiplies
+    beta by exp(tanh(gap of the scores)), uses the trace of the audio branch alone, and compares
+    means of the trace over ten epochs. Here each branch has its own trace, and the window may open
+    again for a single epoch. That code also trains on the single-modality losses, which are the
+    separate balancer `unimodal_loss`.
 
     The term is added to the gradient, so under Adam its strength is relative to the size of the
     gradient: the steps change their direction and do not become smaller.
@@ -56,9 +56,10 @@ class InfoReg(Balancer):
 
     When to use
     -----------
-    If one modality is learned in the first epochs and the others never catch up. The effect depends
-    on how far theta moves within an epoch: on the problem of ``KnownAnswer``, at a learning rate of
-    0.003, the term is 4 % of the gradient with SGD and more than half of it with Adam.
+    If one modality is learned in the first epochs and the other modalities never catch up. The
+    effect depends on how far theta moves within an epoch: on the synthetic problem
+    ``fusion.testing.KnownAnswer``, at a learning rate of 0.003, the term is 4 % of the gradient
+    with SGD and more than half of the gradient with Adam.
 
     Cost
     ----
@@ -98,7 +99,7 @@ class InfoReg(Balancer):
         }
 
     def in_window(self, modality: str) -> bool:
-        """Return whether the branch acquires information fast."""
+        """Return whether the branch acquires information fast in this epoch."""
         traces = self._traces[modality]
         if len(traces) < 2:
             return True

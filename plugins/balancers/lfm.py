@@ -29,7 +29,7 @@ _GAP = "lfm.gap"
 
 
 class LFM(Balancer):
-    """Classification and agreement of the modalities, with a weight learned on validation.
+    """Fused loss plus a loss on disagreement of the modalities, weighted as learned on validation.
 
     ::
 
@@ -48,8 +48,8 @@ class LFM(Balancer):
 
     How a1 is learned: a step changes the branches by -lr * g. The derivative of the validation loss
     one step later is d l_val(theta - lr g) / d a1 = -lr * <grad l_val, d g / d a1>. The update
-    moves a1 towards a smaller l_val. Its size depends on the cosine between the two gradients and
-    not on their lengths. The curve ``lfm.gap`` shows a1.
+    moves a1 towards a smaller l_val. The size of the update depends on the cosine between the two
+    gradients and not on their lengths. The curve ``lfm.gap`` shows a1.
 
     Departure from the paper, step size: the derivative itself, with the published rate of 1e-4, is
     far too small to change a1 within a training. The step of a1 would be a rate times lr times two
@@ -78,8 +78,8 @@ class LFM(Balancer):
 
     When to use
     -----------
-    If the modalities should agree on a clip and one of them lags. If they are right on different
-    clips, agreement costs what fusion could gain.
+    If the modalities should agree on a clip and one modality lags. If the modalities are right on
+    different clips, forcing them to agree loses the gain of fusion.
 
     Cost
     ----
@@ -129,7 +129,7 @@ class LFM(Balancer):
             self._gap = (self._gap + self.rate * cosine).clamp(0.05, 0.95)
 
     def _slope(self, gradients: Gradients, step: Step) -> tuple[Tensor, Tensor]:
-        """Return <grad l_val, d g / d a1> over the branches, a scalar, and its upper bound."""
+        """Return <grad l_val, d g / d a1> over the branches, and the upper bound of this scalar."""
         size = step.context.config.batch_size
         validation = step.context.batch("val", size, step.generator).fused_loss
         assert validation is not None
@@ -154,7 +154,7 @@ def jensen_shannon(
     """Return the mean divergence, in nats, of the class scores (B, C) of the modalities.
 
     With `present`, (B,) bool by modality, the divergence of a clip is that of the modalities that
-    it has. The mean is over the clips with two or more modalities, and 0 if there is none.
+    it has. The mean is over the clips with two or more modalities, and 0 without any such clip.
     """
     logs = torch.stack(list(logits.values())).log_softmax(dim=2)  # (M, B, C)
     if present is not None:

@@ -21,10 +21,11 @@ class LearningRates(Balancer):
         rate of the head      = scale * head * train.lr
         rate of the probes    = scale * train.lr
 
-    All rates are multiples of the training's own rate, so its schedule and warm-up still apply, and
-    the factors of other balancers multiply with these. The defaults are those of fine-tuning: 1e-5
-    for branches and 1e-3 for the head are a ratio of 0.01. ``branch=1, scale=3`` is the control
-    that papers leave out: the same training with three times the learning rate.
+    All rates are multiples of ``train.lr``, so the schedule and warm-up of the training still
+    apply, and the factors of other balancers are multiplied with these rates. The defaults are
+    usual for fine-tuning: 1e-5 for branches and 1e-3 for the head are a ratio of 0.01. ``branch=1,
+    scale=3`` is a control that papers often omit: plain training with three times the learning
+    rate.
 
     Parameters
     ----------
@@ -40,8 +41,8 @@ class LearningRates(Balancer):
 
     When to use
     -----------
-    With `pretrain`, or with branches that start from trained weights. The default almost stops
-    branches that start untrained: use ``branch=1`` for these.
+    With `pretrain`, or with branches that start from trained weights. With the default, branches
+    that start untrained hardly learn: use ``branch=1`` for such branches.
 
     Cost
     ----

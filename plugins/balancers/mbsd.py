@@ -1,4 +1,4 @@
-"""Self-distillation between modalities: the better modality of a clip teaches the others."""
+"""Self-distillation between modalities: on each clip, better modalities teach worse ones."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class MBSD(Balancer):
         w = |p_a(y) - p_b(y)| if a or b is right on the clip, else 0
 
     f_m are the probes' scores, whose gradient reaches the branch and not the probe, and p_m their
-    softmax. s is the modality of the pair that gives the right class y more probability, and w in
-    p_w the other one. A modality is right if its largest score is that of y. The weight w has no
-    gradient, and p_s in KL has none, because it is a target. The squared difference pulls both
-    modalities.
+    softmax. In p_s and p_w, s is the modality of the pair that gives more probability to the right
+    class y, and w is the other modality. A modality is right if its largest score is that of y. The
+    weight w has no gradient, nor has p_s, the target of KL. The gradient of the squared difference
+    reaches both modalities.
 
     The loss of a pair is a mean over the clips that have both modalities.
 
@@ -43,8 +43,9 @@ class MBSD(Balancer):
     distributions over the classes. (A public version passes two probabilities of the right class to
     a function that expects log probabilities. The result is not a divergence: it can be negative,
     and is not 0 for equal arguments.) With more than two modalities, the loss is the mean over
-    pairs, of differences of scores as for two; the public version uses probabilities there. The
-    single-modality scores come from the probes, for any strategy.
+    pairs. The squared differences are always those of scores; the public version uses those of
+    probabilities if there are more than two modalities. The single-modality scores come from the
+    probes, for any strategy.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ class MBSD(Balancer):
     When to use
     -----------
     If the modalities are right on different clips. Compare with `unimodal_loss`, which is this
-    method with ``strength=0``: often that part is what helps.
+    method with ``strength=0``: often the single-modality losses alone cause the gain.
 
     Cost
     ----

@@ -30,14 +30,14 @@ class MLA(Curved):
     A branch never receives a gradient that depends on another modality, so no modality can
     dominate. Without protection, the strategy, which all modalities share, would forget one
     modality while it learns the next. The gradient of each of its linear layers is therefore
-    projected off the inputs that the layer has received before. P, (in, in), is reset to the
-    identity at the start of each epoch, so the first pass of an epoch is unchanged (Zhang et al.
-    2024).
+    projected onto the complement of the inputs that the layer has received before. P, (in, in), is
+    reset to the identity at the start of each epoch, so the first pass of an epoch is unchanged
+    (Zhang et al. 2024).
 
     Departures from the paper: in the published code <r, k> is a matrix, an outer product, and k k^T
-    is divided by it entry by entry; here it is the scalar of recursive least squares. In the
-    published code the current pass is projected off its own input; here P contains earlier inputs
-    only. Over a whole training P would shrink to zero and the head would stop learning. The
+    is divided by this matrix entry by entry; here <r, k> is the scalar of recursive least squares.
+    In the published code P also contains the input of the current pass; here P contains earlier
+    inputs only. Over a whole training P would shrink to zero and the head would stop learning. The
     published code divides P by its norm after each update; here P is reset in every epoch. At test
     the paper weights the modalities by their entropy; here the strategy sees all of them at once.
 
@@ -56,11 +56,12 @@ class MLA(Curved):
 
     When to use
     -----------
-    With `sum` or `mean`, whose scores for all modalities are the sum or mean of those for each
-    alone: there training matches use. With `concat` the modalities share no weights, so the method
-    is equivalent to training them one by one. Choose another balancer for `gated`, `film` and
-    attention, whose weights that combine several modalities are never trained on several, and for
-    `normalised`, which would take its statistics from zero inputs.
+    With `sum` or `mean`: the scores of all modalities are then the sum or mean of the scores of
+    each modality alone, so training on one modality at a time matches the use of all modalities.
+    With `concat` the modalities share no weights, so the method is equivalent to training the
+    modalities one by one. Choose another balancer for `gated`, `film` and attention: their weights
+    that combine modalities would never see more than one modality in training. Choose another
+    balancer also for `normalised`, whose batch statistics would be those of zero inputs.
 
     Cost
     ----

@@ -16,7 +16,7 @@ from ._unimodal import unimodal_losses
 
 
 class MLB(Curved):
-    """Smaller steps for the leading modality, larger ones for the rest, and unimodal losses.
+    """Single-modality losses, with smaller steps for the leading modality and larger for others.
 
     ::
 
@@ -27,25 +27,25 @@ class MLB(Curved):
         k_m   = 1 + tanh(alpha * (rho_m - 1))                 else
         g_m  <- k_m * g_m
 
-    k_m is in (1 - tanh(alpha), boost). It is 1 if the modalities are level, and approaches 1 as
-    they become level. With boost 2 both lines are the same. As in the paper, k_m applies to the
-    whole gradient of the branch, from l(f) and from l(f_m). Departure from the paper: k_m scales
-    the step of the branch, because Adam would cancel a factor on the gradient.
+    k_m is in (1 - tanh(alpha), boost), and approaches 1 as the scores s_m become equal. With boost
+    2 both lines are the same. As in the paper, k_m applies to the whole gradient of the branch,
+    from l(f) and from l(f_m). Departure from the paper: k_m scales the step of the branch, because
+    Adam would cancel a factor on the gradient.
 
     Parameters
     ----------
     alpha : float
         Strength, >= 0. The default is that of the authors' example on CREMA-D.
     boost : float
-        Upper bound on the factor, >= 1; with 1 the rule only slows. At the default 2 the rule for
-        larger steps is the same as that for smaller ones.
+        Upper bound on the factor, >= 1; with 1 the rule only makes steps smaller. At the default 2
+        the rule for larger steps is the same as the rule for smaller steps.
     gamma : float
         Weight of each single-modality loss, >= 0.
 
     When to use
     -----------
-    Instead of `ogm_ge`: the rule has no jump at equality, and it keeps the lagging modality
-    learning.
+    Instead of `ogm_ge`: the rule has no jump at equal scores, and the single-modality losses keep
+    the lagging modality learning.
 
     Cost
     ----

@@ -31,8 +31,8 @@ class MMCosine(Balancer):
     x is the input of the layer and W its weights; there is no bias. If x is the concatenation of
     the embeddings (concat), each modality is a block. This is the paper's rule, in which no
     modality gains by larger features or weights. The input of any other layer is one block: cos(x,
-    W) then removes the effect of the norms of classes and clips, and modalities are balanced only
-    as far as the strategy keeps them separate.
+    W) then removes the effect of the norms of x and of the weights of a class. Modalities are then
+    balanced only to the extent that the strategy keeps them separate.
 
     Departure from the paper: the paper's rule is for concat. Here it works with every strategy
     whose scores are the output of a linear layer (film, attention, normalised, early), or the mean
@@ -125,7 +125,7 @@ def _direction(x: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _Call:
-    """Call of a linear layer in a trial."""
+    """Call of a linear layer, recorded while random clips pass through a strategy."""
 
     layer: str
     output: Tensor
@@ -133,7 +133,7 @@ class _Call:
 
 
 def _final(strategy: Strategy, dims: Mapping[str, int]) -> list[_Call]:
-    """Return the calls of the linear layers whose outputs are the scores."""
+    """Return the calls of the linear layers whose output, sum or mean are the scores."""
     calls, scores = _trial(strategy, dims)
     calls = [call for call in calls if call.output.shape == scores.shape]
     equal = [call for call in calls if _equal(call.output, scores)]
@@ -144,9 +144,9 @@ def _final(strategy: Strategy, dims: Mapping[str, int]) -> list[_Call]:
         if _equal(total, scores) or _equal(total / len(calls), scores):
             return calls
     raise ParameterError(
-        f"mmcosine can't be used with the strategy {_name(strategy)!r}: its scores are not those "
-        "of a linear layer, nor the sum or mean of several.",
-        hint="It replaces a last nn.Linear(..., num_classes), which concat and attention have.",
+        f"mmcosine can't be used with the strategy {_name(strategy)!r}: its scores are neither the "
+        "output of a linear layer nor the sum or mean of such outputs.",
+        hint="Use a strategy whose last layer is nn.Linear(..., num_classes), such as concat.",
     )
 
 
@@ -180,7 +180,7 @@ def _trial(strategy: Strategy, dims: Mapping[str, int]) -> tuple[list[_Call], Te
 
 
 def _perturbed(trial: Strategy) -> Strategy:
-    """Perturb all weights, so that a weight that starts at zero, such as a gate, hides nothing."""
+    """Perturb all weights, so that weights that start at zero, such as gates, take part."""
     generator = torch.Generator().manual_seed(1)
     for weight in trial.parameters():
         weight.add_(0.1 * torch.randn(weight.shape, generator=generator).to(weight))

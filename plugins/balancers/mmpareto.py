@@ -18,7 +18,7 @@ _STATIONARY = 1e-5  # a joint gradient shorter than this share of its parts is r
 
 
 class MMPareto(Curved):  # curve: weight of the fused loss, 0.5 without a conflict
-    """Pareto combination of each branch's gradients of the fused and the single-modality loss.
+    """Pareto combination of the gradients of fused and single-modality loss in each branch.
 
     ::
 
@@ -29,8 +29,9 @@ class MMPareto(Curved):  # curve: weight of the fused loss, 0.5 without a confli
         h_m <- h_m * max(1, |g + u| / |h_m|)    not shorter than the plain sum
         step of branch m <- boost * step of branch m
 
-    g is the gradient of l(f) in branch m, and u that of l(f_m). Losses that other balancers add,
-    and changes that they made to the gradient before, are added to h_m unchanged.
+    g is the gradient of l(f) in branch m, and u that of l(f_m). The gradients of losses that other
+    balancers add, and earlier changes of other balancers to the gradient, are added to h_m
+    unchanged.
 
     Each gradient is computed separately (Wei and Hu 2024). A public version accumulates the second
     gradient on top of the first, so the two nearly always agree and the rule for conflicts almost
@@ -50,7 +51,7 @@ class MMPareto(Curved):  # curve: weight of the fused loss, 0.5 without a confli
     ----------
     boost : float
         Factor on the branches' steps, > 0. The paper uses 1.5, because more noise in the steps
-        generalised better. 1 keeps the pace of the branches.
+        generalised better. 1 leaves the steps unchanged.
 
     When to use
     -----------
@@ -111,7 +112,7 @@ def fused_weight(fused: Tensor, own: Tensor, product: Tensor) -> Tensor:
 
 
 def _stretch(joined: Tensor, plain: Tensor, part: Tensor) -> Tensor:
-    """Return the factor >= 1 that makes `joined` as long as `plain`, or 1 for a rounding error."""
+    """Return the factor >= 1 that makes `joined` as long as `plain`; 1 if `joined` is near zero."""
     factor = (plain / joined.clamp_min(1e-30)).clamp_min(1)
     return torch.where(joined > _STATIONARY * part, factor, torch.ones_like(factor))
 

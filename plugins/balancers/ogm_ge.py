@@ -32,11 +32,11 @@ class OGMGE(Curved):
     dimensions or more; std is taken over each tensor. k_m jumps at rho_m = 1 to 1 - tanh(alpha), as
     in the paper.
 
-    Departures from the paper: the paper is for two modalities, and the mean over the others is the
-    usual generalisation. The paper's scores come from splitting the concatenation head in two; here
-    they come from the probes, so that every strategy works. The authors' code scales convolution
-    weights only and has almost no effect under Adam, because Adam cancels any constant factor; here
-    k_m scales the step of the whole branch.
+    Departures from the paper: the paper is for two modalities, and the mean over the other
+    modalities is the usual generalisation. The paper's scores come from splitting the concatenation
+    head in two; here they come from the probes, so that every strategy works. The authors' code
+    scales convolution weights only and has almost no effect under Adam, because Adam cancels any
+    constant factor; here k_m scales the step of the whole branch.
 
     k_m also scales the noise, so the noise is divided by k_m first, but by at least 0.1: a larger
     noise would stay in Adam's running variance for thousands of steps. With SGD the result is the
@@ -49,14 +49,15 @@ class OGMGE(Curved):
     alpha : float
         Strength, >= 0. The default is the paper's on CREMA-D.
     start, end : int
-        First and last epoch of the rule, from 1; 0 as `end` means the last epoch of the training.
+        First and last epoch of the rule, counted from 1; ``end=0`` means the last epoch of the
+        training.
     noise : bool
         Whether to add the noise.
 
     When to use
     -----------
-    As the standard comparison of the field. If one modality leads all the time, its branch hardly
-    learns; `end` lets the branch catch up.
+    As the method with which papers on balancing compare. If one modality leads all the time, its
+    branch hardly learns; with `end`, the branch catches up in the last epochs.
 
     Cost
     ----
@@ -76,7 +77,7 @@ class OGMGE(Curved):
     ) -> None:
         if not 0 <= alpha < math.inf or start < 1 or (end != 0 and end < start):
             raise ParameterError(
-                "ogm_ge needs alpha >= 0, start >= 1, and end 0 or not before start; given "
+                "ogm_ge needs alpha >= 0, start >= 1, and end = 0 or end >= start; given "
                 f"alpha={alpha}, start={start}, end={end}."
             )
         self.alpha = alpha

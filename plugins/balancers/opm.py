@@ -32,19 +32,19 @@ class OPM(Balancer):
     strategy receives, or the channels of the map.
 
     Departures from the paper (on-the-fly prediction modulation): the paper is for two modalities.
-    The mean over the others is the usual generalisation, as in `ogm_ge`; public code takes the sum,
-    so that of three modalities hardly one is ever dominant. Public code drops all of z_m for a
-    clip, which is ``unit=clip`` here. It leaves out clips that lost every modality, and divides all
-    modalities by one factor, 1 minus the mean of the q. The expected size of every embedding in
-    training then differs from that in evaluation. Here each embedding keeps its expected size. The
-    lagging modality is never dropped, and a clip that lacks it loses nothing, so no clip loses
-    every modality. s_m comes from the probes, for any strategy. The probes and single-modality
-    losses receive the embeddings before dropout.
+    The mean over the other modalities is the usual generalisation, as in `ogm_ge`. Public code
+    takes the sum, with which hardly any of three modalities is ever dominant. Public code drops all
+    of z_m for a clip, which is ``unit=clip`` here. Public code leaves out clips that lost every
+    modality, and divides all modalities by one factor, 1 minus the mean of the q. The expected size
+    of every embedding in training then differs from that in evaluation. Here each embedding keeps
+    its expected size. The lagging modality is never dropped, and a clip that lacks it loses
+    nothing, so no clip loses every modality. s_m comes from the probes, for any strategy. The
+    probes and single-modality losses receive the embeddings before dropout.
 
     Parameters
     ----------
     q_base : float
-        Rate of a modality that leads by little, in (0, 1).
+        Dropout rate of a modality whose lead is small, in (0, 1).
     lam : float
         Increase of the rate with the lead, >= 0; q_base * (1 + lam) must be below 1.
     p_exe : float
@@ -87,8 +87,8 @@ class OPM(Balancer):
         )
         if q_base * (1 + lam) >= 1:
             raise ParameterError(
-                "opm.q_base * (1 + opm.lam) is the highest rate and must be below 1; given "
-                f"q_base={q_base}, lam={lam}: {q_base * (1 + lam):g}.",
+                "opm.q_base * (1 + opm.lam), the highest rate, must be below 1, and is "
+                f"{q_base * (1 + lam):g} (q_base={q_base}, lam={lam}).",
                 hint=f"With q_base={q_base}, lam must be below {1 / q_base - 1:g}.",
             )
         if unit not in ("entry", "clip"):

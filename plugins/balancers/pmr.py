@@ -21,7 +21,7 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class PMR(Balancer):
-    """Loss on the distance to class prototypes, for modalities that lag in this distance.
+    """Loss that pulls the embeddings of lagging modalities to their class prototypes.
 
     ::
 
@@ -34,10 +34,10 @@ class PMR(Balancer):
     c_m^k is the prototype of class k in modality m, a running mean over the training clips. The
     prototype scores of m are -||z_m - c_m^k|| for all classes k. a_m is the sum over the batch of
     the probability that these scores give to the right class. For two modalities only the weaker
-    one has beta > 0, as in the paper. With more, all but the best have.
+    one has beta > 0, as in the paper. With more modalities, all but the best have beta > 0.
 
-    momentum is the weight of the past, as in the authors' code: at 0.2 the new means count for 0.8.
-    The first prototypes are those of the initial network.
+    momentum is the weight of the past, as in the authors' code: at 0.2 the new means have weight
+    0.8. The first prototypes are those of the initial network.
 
     Departures from the paper and the authors' code: beta_m grows with the ratio of the scores minus
     1, up to 1; in the authors' code the weaker modality has a weight of 1 at any ratio. A prototype
@@ -46,8 +46,8 @@ class PMR(Balancer):
     A class without clips has the mean of all clips as its prototype. The paper also raises the
     entropy of the stronger modality's prototype scores in the first epochs; that term is left out.
 
-    The prototypes, a_m and the loss of m are over the clips that have m; a_m is their mean times
-    the batch size.
+    The prototypes, a_m and the loss of m are over the clips that have m; a_m is the mean over these
+    clips times the batch size.
 
     Parameters
     ----------

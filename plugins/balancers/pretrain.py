@@ -32,10 +32,10 @@ class Pretrain(Balancer):
     one. Here *own* stays within the budget of every other method, including the schedule of the
     learning rate. *baselines* uses trainings that the run makes anyway, and thus twice the epochs.
 
-    This balancer alone decides about the start of the training: ``train.start``, ``train.finetune``
-    and ``train.branch_rate`` have no effect. It differs from ``train.start=baselines`` in three
-    ways: all epochs are fine-tuning, the strategy starts untrained, and the start itself is not a
-    candidate in the choice of an epoch.
+    This balancer alone determines the start of the training: ``train.start``, ``train.finetune``
+    and ``train.branch_rate`` have no effect. *baselines* differs from ``train.start=baselines`` in
+    three ways: all epochs are fine-tuning, the strategy starts untrained, and the start itself is
+    not a candidate in the choice of an epoch.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ class Pretrain(Balancer):
 
     When to use
     -----------
-    If joint training ends below the best single modality: the branches then start where the single
-    modalities ended. This is the first remedy to try against a cold start.
+    If joint training scores lower than the best single modality: the branches then start with the
+    weights that the single modalities reached. Try this balancer first against a cold start.
 
     Cost
     ----
-    None in a step. With *baselines*, the baselines are trained first, as in every run; with *own*,
-    the head has fewer epochs.
+    No cost per step. With *baselines*, the baselines are trained first, as in every run; with
+    *own*, the head is trained for fewer epochs.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""ReconBoost: the modalities take turns, and each learns what the others get wrong."""
+"""ReconBoost: the modalities take turns to learn from the errors of the other modalities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...core.contracts.training import Domain
 
 
 class ReconBoost(Balancer):
-    """Alternating boosting: each branch in turn is trained on the residual of the others.
+    """Alternating boosting: each branch in turn is trained on the residual of the other branches.
 
     ::
 
@@ -25,18 +25,18 @@ class ReconBoost(Balancer):
     and so on, then from the start again. f_j are the scores of the strategy if it sees modality j
     alone.
 
-    In the turn of a branch, most of its gradient comes from clips that the others get wrong. A
-    modality that is right already cannot keep another one from learning (Hua et al. 2024). The
-    branches of the others are frozen in that turn, in evaluation mode.
+    In the turn of a branch, most of its gradient comes from clips that the other branches
+    misclassify. A modality that is right already can't keep another modality from learning (Hua et
+    al. 2024). The other branches are frozen in that turn, in evaluation mode.
 
-    Departures from the paper: the paper's loss for the turn, the cross-entropy against the residual
-    of the frozen others, is here the loss of the summed scores. Its gradient with respect to f_m is
-    that residual, softmax(sum of f) - y. The published code has a further term for agreement
-    between the modalities, computed from detached scores on both sides. It has no gradient and is
-    left out. The head is trained in every turn; if the modalities share weights of the strategy,
-    this may also change the scores of the other modalities.
+    Departures from the paper: the paper's loss for the turn is the cross-entropy against the
+    residual of the frozen branches; here it is the loss of the summed scores. The gradient of this
+    loss with respect to f_m is that residual, softmax(sum of f) - y. The published code has a
+    further term for agreement between the modalities, computed from detached scores on both sides.
+    This term has no gradient and is left out. The head is trained in every turn; if the modalities
+    share weights of the strategy, this may also change the scores of the other modalities.
 
-    The order of the modalities is the order of the turns. A single modality is left unchanged.
+    The modalities take turns in their order in the run. A single modality is left unchanged.
 
     The rule trains the modalities one after the other from untrained branches, so training starts
     from scratch for any value of ``train.start``.
@@ -50,10 +50,10 @@ class ReconBoost(Balancer):
 
     When to use
     -----------
-    With a budget of several rounds if one branch is fast and another slow. With the defaults a
-    round takes 2 x 8 epochs for two modalities; in fewer than 9 epochs the second modality never
-    has its turn. With `sum` or `concat`, whose scores for all modalities are about the sum of those
-    for each.
+    If one branch is fast and another slow, and if there are epochs for several rounds. With the
+    defaults a round takes 2 x 8 epochs for two modalities; in fewer than 9 epochs the second
+    modality never has its turn. Use `sum` or `concat`, whose scores for all modalities are about
+    the sum of the scores for each modality.
 
     Cost
     ----

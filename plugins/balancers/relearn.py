@@ -1,4 +1,4 @@
-"""Diagnosing and re-learning: a branch that memorised its clips is moved back to its start."""
+"""Diagnosing and re-learning: branches that memorised clips move back to initial weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PARTS: tuple[Part, Part] = ("train", "val")
 
 
 class Relearn(Balancer):
-    """Partial reset of each branch to its initial weights, by how much the branch overfits.
+    """Partial reset of each branch to its initial weights, in proportion to its overfitting.
 
     ::
 
@@ -40,8 +40,8 @@ class Relearn(Balancer):
 
     Only trained weights are moved. The running statistics of normalisation layers stay, and adapt
     within the next epoch. The running means of the optimiser and the averaged model that is
-    validated (``train.average``) stay as well and need some steps to adapt. A branch that is frozen
-    in the epoch (stage of another balancer) is not moved. After the last epoch no branch is moved.
+    validated (``train.average``) stay as well and need some steps to adapt. A branch that another
+    balancer has frozen in the epoch is not moved. After the last epoch no branch is moved.
 
     The weights at the start are those of the baselines if training starts from the baselines
     (``train.start=baselines``). The reset then leads back to a trained branch: use
@@ -138,7 +138,7 @@ class Relearn(Balancer):
 
 
 def clusters(embeddings: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the k-means cluster of each row of (n, D), (n,); at most `k` clusters."""
+    """Return the k-means cluster, (n,), of each row of (n, D) embeddings; at most `k` clusters."""
     distinct = len(np.unique(embeddings, axis=0))
     if distinct <= k:  # every distinct row is a cluster
         return np.unique(embeddings, axis=0, return_inverse=True)[1].reshape(-1)

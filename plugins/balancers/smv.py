@@ -18,7 +18,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 class SMV(Balancer):
-    """Repetition of clips with a single modality, where that modality contributes little.
+    """Copies of clips that show only one modality, for modalities that contribute little.
 
     ::
 
@@ -37,8 +37,8 @@ class SMV(Balancer):
     Departures from the paper (sample-level modality valuation, Wei et al. 2024, CVPR): public code
     has limits at -0.1 and 0.4, which for two modalities separate the same values; with three
     modalities some values are equal to these limits. The number of steps per epoch does not change,
-    so an epoch uses a random part of the clips and copies. Public code trains longer than the
-    methods it is compared with.
+    so an epoch uses a random part of the clips and copies. In public code the copies make the
+    training longer than that of the methods in the comparison.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ class SMV(Balancer):
 
     When to use
     -----------
-    If a modality is good on some clips and unused on others. Early in training most clips are wrong
-    with every subset, and copies of both modalities outnumber the clips themselves: with six
-    classes, set `start` so that the training UAR is well above 50 % by then.
+    If a modality is good on some clips and unused on others. Early in training every subset
+    misclassifies most clips, and the copies outnumber the clips themselves: with six classes,
+    choose `start` so that the training UAR is then well above 50 %.
 
     Cost
     ----
@@ -121,13 +121,13 @@ def sample_values(outputs: Outputs, names: list[str]) -> FloatArray:
 
 
 def copies(values: FloatArray) -> IntArray:
-    """Return how often each clip is repeated with one modality alone, 0 to 3, from its values."""
+    """Return the number of copies (0 to 3) of each clip with each modality, from Shapley values."""
     counts: IntArray = np.ceil(2 * (1 - values)).clip(0, 3).astype(np.int64)
     return counts
 
 
 def with_copies(clips: Clips, counts: IntArray, names: list[str]) -> Clips:
-    """Return the clips with `counts`, (n, M), copies of each that show one modality alone."""
+    """Return the clips, followed by `counts`, (n, M), copies that show one modality each."""
     total, modalities = counts.shape
     present = clips.present
     if present is None:

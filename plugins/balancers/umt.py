@@ -13,7 +13,7 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class UMT(Balancer):
-    """Distance of each embedding to the embedding of the same modality trained alone.
+    """Loss on the distance of each embedding to that of the same modality trained alone.
 
     ::
 
@@ -32,8 +32,9 @@ class UMT(Balancer):
 
     When to use
     -----------
-    If the single modalities are good and fusion loses what they know. If the best features need
-    both modalities at once, the method holds the branches back.
+    If the single modalities score well, and their branches score lower after joint training. If the
+    best features can only be learned from both modalities at once, the method holds the branches
+    back.
 
     Cost
     ----

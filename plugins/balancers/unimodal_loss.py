@@ -32,7 +32,8 @@ class UnimodalLoss(Balancer):
 
     When to use
     -----------
-    Always as a comparison, and often as the final choice: many published methods do not beat it.
+    Always as a comparison, and often as the final choice: many published methods do not beat this
+    baseline.
 
     Cost
     ----

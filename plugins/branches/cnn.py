@@ -18,9 +18,9 @@ _SMALLEST = 1e-4  # added to the variance, because the slope of the square root 
 class CNN(Branch):
     """Convolution blocks, each halving the grid, then pooling and a linear layer.
 
-    A block is convolution, max pooling, batch normalisation and ReLU, in this order. Pooling
-    before normalisation computes nearly the same function as pooling after it, with a quarter of
-    the memory traffic, which takes most of the time on a CPU.
+    A block is convolution, max pooling, batch normalisation and ReLU, in this order. Pooling before
+    normalisation computes nearly the same function as pooling after normalisation. The first order
+    needs a quarter of the memory traffic, which takes most of the time on a CPU.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class CNN(Branch):
     dim : int
         Size of the embedding.
     blocks : int
-        Number of convolution blocks. An axis with one cell left is not halved any more.
+        Number of convolution blocks. An axis of one cell is not halved further.
     channels : int
         Channels of the first block's output.
     growth : float
@@ -42,8 +42,8 @@ class CNN(Branch):
     dropout : float
         Dropout on the pooled features, in [0, 1).
     shrink : int
-        Average the input over squares of `shrink` x `shrink` cells first. 2 means a quarter of
-        the cost.
+        First average the input over squares of `shrink` x `shrink` cells. 2 means a quarter of the
+        cost.
     pooling : {"mean", "statistics"}
         "mean": mean over the whole grid. "statistics": mean and standard deviation over the width
         (time) for each row (frequency), which keep the level of each frequency and its variation
@@ -52,8 +52,8 @@ class CNN(Branch):
     When to use
     -----------
     The first choice for images and spectrograms, and the default of `mel` and `persistence`. Each
-    block halves both axes. For a strategy on maps, choose few enough blocks that several cells
-    are left.
+    block halves both axes. For a strategy on feature maps, use few enough blocks to leave a map of
+    several cells.
 
     Cost
     ----

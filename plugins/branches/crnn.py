@@ -13,10 +13,15 @@ from ...core.toolkit.ranges import check_ranges
 
 
 class CRNN(Branch):
-    """embed(mean over time of biGRU(convolutions(x))).
+    """Convolution blocks, then a bidirectional GRU, averaged over time.
 
-    The convolutional recurrent network: convolution blocks compute local features, and a
-    bidirectional gated recurrent unit reads these features along time.
+    ::
+
+        embedding = embed(mean over time of biGRU(convolutions(x)))
+
+    This is a convolutional recurrent network (CRNN). Convolution blocks compute local features, a
+    bidirectional gated recurrent unit (GRU) reads these features along time, and embed is a linear
+    layer with ReLU.
 
     A block is convolution, max pooling, batch normalisation and ReLU, as in `cnn`; the first
     convolution has stride 2 instead of the pooling. Every block halves the frequency axis, and
@@ -37,9 +42,10 @@ class CRNN(Branch):
     dim : int
         Size of the embedding.
     blocks : int
-        Number of convolution blocks, >= 1. An axis with one cell left is not halved any more.
+        Number of convolution blocks, >= 1. An axis of one cell is not halved further.
     channels : int
-        Channels of the first block's output, >= 1; each block has twice as many as the one before.
+        Channels of the first block's output, >= 1; each block doubles the channels, up to
+        `max_channels`.
     max_channels : int
         Largest number of channels of a block, >= 1.
     time_halvings : int
@@ -55,7 +61,7 @@ class CRNN(Branch):
 
     When to use
     -----------
-    Spectrograms of speech; the best single view of the reference system used a CRNN.
+    For spectrograms of speech.
 
     Cost
     ----

@@ -19,7 +19,7 @@ class MLP(Branch):
     Parameters
     ----------
     shape : tuple of int
-        Any shape; it is flattened.
+        Any shape; the array is flattened.
     dim : int
         Size of the embedding.
     hidden : int
@@ -29,10 +29,10 @@ class MLP(Branch):
     input_dropout : float
         Dropout on the input, in [0, 1): for inputs with many redundant features.
     shrink : int
-        Average the input over squares of `shrink` x `shrink` cells in its last two axes first.
+        First average the input over squares of `shrink` x `shrink` cells in its last two axes.
     normalise : bool
-        Standardise each value of the (shrunk) input by batch normalisation without weights: for
-        images whose pixels differ in scale.
+        Standardise each value of the (shrunk) input by batch normalisation without weights. Useful
+        for images whose pixels differ in scale.
 
     When to use
     -----------
@@ -65,8 +65,8 @@ class MLP(Branch):
         check_ranges(self.name, "hidden >= 1, and dropout and input_dropout in [0, 1)", locals())
         if shrink != 1 and (len(shape) < 2 or not 1 <= shrink <= min(shape[-2:])):
             raise ParameterError(
-                f"mlp.shrink={shrink} does not fit arrays of shape {shape}: shrinking needs two "
-                "axes of at least that length.",
+                f"mlp.shrink={shrink} does not fit arrays of shape {shape}: the last two axes must "
+                "have at least that length.",
             )
         self.map_channels = hidden
         self.shrink = shrink

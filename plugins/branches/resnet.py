@@ -14,20 +14,20 @@ _SMALL = 64  # pixels; the small stem is used if the shorter side is below this
 
 
 class ResNet(Branch):
-    """Stem, four stages of two residual blocks each, then mean pooling and a linear layer.
+    """ResNet-18: a stem, four stages of two residual blocks, mean pooling and a linear layer.
 
-    This is ResNet-18. A block is relu(x + f(x)), where f is two 3 x 3 convolutions, each
-    with batch normalisation. If a stage halves the grid and doubles the channels, x
-    passes a 1 x 1 convolution of stride 2. At width 64 with 3 channels this is the published
-    network of 11.2 million weights, without its head.
+    A block is relu(x + f(x)), where f is two 3 x 3 convolutions, each with batch normalisation. If
+    a stage halves the grid and doubles the channels, x passes a 1 x 1 convolution of stride 2. At
+    width 64 with 3 channels this is the published network of 11.2 million weights, without its
+    head.
 
     There are two stems. "large" is for photographs: a 7 x 7 convolution of stride 2 and 3 x 3
     max pooling of stride 2, which together leave 1/16 of the cells. "small" is the stem of the
     paper for 32 x 32 images: a 3 x 3 convolution that keeps the grid. "auto" selects the small
     stem if the shorter side of the input is below 64.
 
-    The maps for strategies are (B, 8 * width, H, W), with 1/32 of the input's sides for the large
-    stem and 1/8 for the small stem.
+    The maps for strategies are (B, 8 * width, H, W). H and W are 1/32 of the input's height and
+    width with the large stem, and 1/8 with the small stem.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class ResNet(Branch):
     dim : int
         Size of the embedding.
     width : int
-        Channels of the first stage, >= 1; the last has eight times as many.
+        Channels of the first stage, >= 1; the last stage has eight times as many channels.
     stem : {"auto", "large", "small"}
         First layers of the network; see above.
     dropout : float
@@ -44,8 +44,8 @@ class ResNet(Branch):
 
     When to use
     -----------
-    Images and spectrograms, if there are thousands of clips to fit its millions of weights; start
-    with `cnn`.
+    For images and spectrograms, if there are thousands of clips to train the millions of weights.
+    Try `cnn` first.
 
     Cost
     ----

@@ -17,15 +17,19 @@ _MOST_TOKENS = 4096  # attention is quadratic: with more tokens a batch does not
 
 
 class Transformer(Branch):
-    """embed(pool(transformer(patches + positions))).
+    """Small audio spectrogram transformer, trained from scratch.
 
-    This is a small audio spectrogram transformer, trained from scratch. The input is cut into
-    square patches. Each patch is projected to a token and gets a learned position embedding;
-    pre-norm transformer layers follow. If patches do not divide the input, it is padded with
-    zeros, the mean of standardised features, after its last row and column.
+    ::
 
-    There are two differences to the paper. Patches do not overlap (in the paper by 6 of 16). A
-    class token, if requested, attends to the final tokens in a separate layer (as in CaiT) and
+        embedding = embed(pool(transformer(patches + positions)))
+
+    The input is cut into square patches. Each patch is projected to a token, and a learned position
+    embedding is added; pre-norm transformer layers follow, and embed is a linear layer with ReLU.
+    If patches do not divide the input, the input is padded after its last row and column with
+    zeros, the mean of standardised features.
+
+    Departures from the paper: patches do not overlap; in the paper, patches of side 16 overlap by
+    6. A class token, if requested, attends to the final tokens in a separate layer (as in CaiT) and
     does not pass through the other layers. Pooling and strategies on maps therefore use the same
     grid of tokens, (B, width, rows, columns).
 
@@ -51,9 +55,9 @@ class Transformer(Branch):
 
     When to use
     -----------
-    For many clips, or as tokens for `bottleneck` and `cross_attention`. The paper starts from
-    weights trained on ImageNet. From scratch, a transformer must learn from the clips the local
-    structure that is built into a convolution.
+    If there are many clips, or to produce tokens for `bottleneck` and `cross_attention`. The paper
+    starts from weights trained on ImageNet. A transformer that starts untrained must learn from the
+    clips the local structure that a convolution has by design.
 
     Cost
     ----
@@ -118,7 +122,8 @@ class Transformer(Branch):
             raise ParameterError(
                 f"transformer.patch={self.patch} cuts {self.shape} into {rows * columns} tokens; "
                 f"at most {_MOST_TOKENS} are accepted.",
-                hint=f"Leave patch out, which means {_fitting_patch(self.shape)}.",
+                hint="Leave out patch to use the default for this shape, "
+                f"{_fitting_patch(self.shape)}.",
             )
 
     @classmethod

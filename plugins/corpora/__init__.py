@@ -1,1 +1,1 @@
-"""Readers of folders and tables of labelled recordings."""
+"""Corpora: readers of folders and tables of labelled recordings."""

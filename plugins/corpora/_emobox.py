@@ -47,7 +47,8 @@ class Manifest:
         folds = sorted(self._folds(), key=lambda k: (len(k), k))
         if not folds:
             raise CorpusError(
-                f"{self.folder} contains no EmoBox fold: fold_1/{self.name}_test_fold_1.jsonl.",
+                f"{self.folder} contains no EmoBox fold: fold_1/{self.name}_test_fold_1.jsonl "
+                "does not exist.",
                 hint="Give the folder of one published data set: EmoBox/data/NAME.",
             )
         column = "fold" if len(folds) > 1 else "split"

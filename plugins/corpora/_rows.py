@@ -37,7 +37,7 @@ class Row:
     line : int
         Line number, counted from 1 as in an editor.
     cells : mapping of str to str
-        Common name of the column -> text; empty cells are left out.
+        Canonical name of a column -> text of the cell; empty cells are left out.
     """
 
     file: Path
@@ -65,7 +65,7 @@ class Row:
         except ValueError:
             value = math.nan
         if value is not None and not math.isfinite(value):
-            raise self.error(f"The {column} {text!r} is not a number of seconds.")
+            raise self.error(f"Column {column} holds {text!r}, which is not a number of seconds.")
         return value
 
     def error(self, message: str, hint: str | None = None) -> CorpusError:
@@ -79,7 +79,7 @@ def read_rows(file: Path) -> Iterator[Row]:
     Raises
     ------
     CorpusError
-        If the file can't be read in that format.
+        If the file can't be read in the format of its suffix.
     """
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
@@ -97,7 +97,7 @@ def read_rows(file: Path) -> Iterator[Row]:
 
 
 def _common(row: Row) -> dict[str, str]:
-    """Return the cells by common column name; the common name takes precedence over an alias."""
+    """Return the cells by canonical column name, which takes precedence over an alias."""
     cells: dict[str, str] = {}
     for column, value in row.cells.items():
         if value:
@@ -130,7 +130,7 @@ def _separated_row(file: Path, line: int, columns: list[str], cells: list[str]) 
         return
     row = Row(file, line, dict(zip(columns, map(str.strip, cells), strict=False)))
     if len(cells) != len(columns):
-        raise row.error(f"{len(cells)} cells; the first line names {len(columns)} columns.")
+        raise row.error(f"{len(cells)} cells, but the first line names {len(columns)} columns.")
     yield row
 
 

@@ -41,13 +41,13 @@ class Voice:
     breath : float
         Aspiration noise relative to the pulses.
     tilt : float
-        Coefficient of a low-pass filter on the source, in [0, 1): higher is darker.
+        Coefficient of a low-pass filter on the source, in [0, 1); higher values sound darker.
     level : float
         Loudness of the recording; full scale is 1.
     room : float
         Noise of the recording relative to its level.
     colour : float
-        Coefficient of the microphone's filter, in (-1, 1): bright to dark.
+        Coefficient of the microphone's filter, in (-1, 1), from bright to dark.
     """
 
     pitch: float
@@ -68,7 +68,8 @@ class Delivery:
     seconds : float
         Duration of the clip.
     pitch, span : float
-        Factor on the speaker's pitch; standard deviation of the pitch movement, in octaves.
+        Pitch is a factor on the speaker's pitch; span is the standard deviation of the pitch
+        movement, in octaves.
     slope : float
         Rise (or fall) of pitch over the clip, in octaves.
     rate : float
@@ -116,7 +117,7 @@ def speak(voice: Voice, delivery: Delivery, rng: np.random.Generator) -> Floats:
 def _syllables(
     n: int, delivery: Delivery, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Draw syllables; return the first sample of each, and the amplitude over the clip, (n,)."""
+    """Draw syllables; return the indices of their first samples, and the amplitude (n,)."""
     lengths = (
         RATE / delivery.rate * rng.uniform(0.7, 1.3, size=int(n / RATE * delivery.rate * 2) + 2)
     )

@@ -21,7 +21,7 @@ from ._voice import RATE, Delivery, Voice, speak
 
 
 class _Style(NamedTuple):
-    """Shift of each figure of the delivery by an emotion, in the unit of the figure."""
+    """Offset that an emotion adds to each field of the delivery, in the unit of the field."""
 
     pitch: float  # octaves
     span: float  # octaves
@@ -51,9 +51,9 @@ class Demo(Corpus):
     """Synthetic voices: a source-filter voice in six emotional deliveries.
 
     Speakers differ in pitch, vocal tract, breath, level and recording. Emotions differ in pitch,
-    span and slope of the pitch, rate, energy, tilt, jitter, breath and pauses. Clips of one
-    emotion differ from each other as much as emotions do. The corpus is for trying the tool:
-    scores on it are no evidence about real speech.
+    span and slope of the pitch, rate, energy, tilt, jitter, breath and pauses. Clips of one emotion
+    differ from each other as much as emotions do. The corpus is for trying the tool: scores on
+    synthetic voices are no evidence about real speech.
 
     The recordings are generated at the first use, as 16 kHz WAV files in the user's cache folder.
     Equal parameters generate equal recordings.

@@ -31,9 +31,9 @@ class Folder(Corpus):
     path : Path
         The root folder.
     speaker : str
-        Regular expression that is searched in each file's path below the root. Its group (the
-        group called ``speaker``, if there are several) is the speaker. If empty, the folder below
-        the class is the speaker.
+        Regular expression that is searched in each file's path below the root. The match of its
+        group (of the group called ``speaker``, if there are several) is the speaker. If empty, the
+        folder below the class is the speaker.
     """
 
     name = "folder"

@@ -53,9 +53,9 @@ class Table(Corpus):
         Folder to which relative paths refer; empty means the table's folder. A file that does not
         exist at its path is searched anywhere below this folder, by name without extension.
     speaker : str
-        Regular expression that is searched in each path, then in the name. Its group (the group
-        called ``speaker``, if there are several) is the speaker. If empty, the column ``speaker``
-        is used.
+        Regular expression that is searched in each path, then in the name. The match of its group
+        (of the group called ``speaker``, if there are several) is the speaker. If empty, the column
+        ``speaker`` is used.
 
     References
     ----------
@@ -119,7 +119,7 @@ class Table(Corpus):
 
 @dataclass(frozen=True)
 class Span:
-    """Part of a file that is the clip, in seconds."""
+    """Start and end, in seconds, of a clip that is a part of a file."""
 
     start: float
     end: float | None
@@ -150,7 +150,7 @@ def _split(row: Row) -> str | None:
 
 
 def _with_files_below(root: Path, clips: list[Clip]) -> list[Clip]:
-    """Return the clips, with each missing file replaced by one of that name below `root`."""
+    """Return the clips, with each missing file replaced by a file of the same name below `root`."""
     if all(clip.recording.path.is_file() for clip in clips):
         return clips
     by_name = {file.stem: file for file in audio_files(root)}
@@ -164,7 +164,7 @@ def _with_files_below(root: Path, clips: list[Clip]) -> list[Clip]:
 
 
 def _check_files(rows: list[Row], clips: list[Clip]) -> None:
-    """Raise if no file exists. Extraction leaves out single missing files like unreadable ones."""
+    """Raise if no file exists. Single missing files are left out later, as unreadable files are."""
     if clips and not any(clip.recording.path.is_file() for clip in clips):
         raise rows[0].error(
             f"None of the {len(clips)} files exists; the first is {clips[0].recording.path}.",

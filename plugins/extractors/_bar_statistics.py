@@ -1,4 +1,4 @@
-"""Statistics of persistence diagrams: 26 numbers for any number of bars."""
+"""Statistics of persistence diagrams: 26 numbers for a diagram of any number of bars."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Persistence of images and series by union-find, compiled by numba.
 
-Pixels are the top-dimensional cells of a cubical complex. They enter the filtration from the
+Pixels are the top-dimensional cells of a cubical complex. The pixels enter the filtration from the
 highest value to the lowest (superlevel sets). The sublevel bars of a function are the superlevel
 bars of its negative.
 
@@ -14,9 +14,9 @@ outside of the image is a component born before all others. Both passes use the 
 A pixel is identified by its rank, 1 for the lowest value; rank 0 is the outside. The older of two
 components is the one whose root has the higher rank (H0) or the lower rank (H1).
 
-Those neighbours of a pixel that entered before the pixel are often connected to each other. A
-table therefore lists, for each of the 256 sets of neighbours, one neighbour of each connected
-part, so that most pixels look up one component instead of up to eight.
+The neighbours that entered before a pixel are often connected to each other. For each of the 256
+sets of neighbours, a table lists one neighbour of each connected part. Most pixels therefore look
+up one component instead of up to eight.
 """
 
 from __future__ import annotations
@@ -144,8 +144,8 @@ def _root(parent: Integers, node: int) -> int:
 def _keys(bits: npt.NDArray[np.uint32]) -> Bits:
     """Return a sort key for each float: order-preserving code (upper 32 bits), index (lower 32).
 
-    No two keys are equal. Where many pixels have the lowest value, `np.argsort` of the floats
-    themselves takes two to five times as long as sorting the keys.
+    No two keys are equal. If many pixels have the lowest value, `np.argsort` of the floats takes
+    two to five times as long as sorting the keys.
     """
     keys = np.empty(len(bits), np.uint64)
     for i in range(len(bits)):
@@ -225,7 +225,7 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
 
 @compiled
 def _series_bars(series: Single, order: Places) -> tuple[Single, Integers, Places]:
-    """Return the bars of all series, the peak of each bar, and where each series ends.
+    """Return the bars of all series, the peak of each bar, and the end of each series' bars.
 
     Parameters
     ----------
@@ -237,8 +237,8 @@ def _series_bars(series: Single, order: Places) -> tuple[Single, Integers, Place
     Returns
     -------
     array, array, array
-        (m, 2) float32 birth and death, the bars of one series after those of the other; (m,) the
-        frame of each bar's peak; (n,) the index after the last bar of each series.
+        (m, 2) float32 birth and death, series after series; (m,) the frame of each bar's peak; (n,)
+        for each series the index after its last bar.
     """
     count, t = series.shape
     bars, n_bars = np.empty((count * t, 2), np.float32), 0

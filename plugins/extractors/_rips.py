@@ -62,7 +62,7 @@ def diagrams(distances: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]
 
 @compiled
 def _edges_up_to(bits: npt.NDArray[np.uint32], radius: np.uint32) -> Bits:
-    """Return the (m,) edges up to the radius as words: bits of the length, then ``i * t + j``."""
+    """Return the edges (m,) up to the radius as integers: length bits, then ``i * t + j``."""
     t = len(bits)
     edges = np.empty(t * (t - 1) // 2, np.uint64)
     m = 0
@@ -122,7 +122,7 @@ def _root(parent: Integers, point: int) -> int:
 
 @compiled
 def _take_component(lune: Bits, point: int, joined: Bits, front: Bits) -> None:
-    """Remove `point` from the lune, and all points that paths inside the lune join to it."""
+    """Remove `point` from the lune, and all points joined to `point` by paths inside the lune."""
     front[:] = _ZERO
     _flip(lune, point)
     while point >= 0:
@@ -150,13 +150,13 @@ def _reduce(
     sums: Integers,
     used: int,
 ) -> tuple[Integers, int]:
-    """Write a cycle of edges as a sum of open holes, latest first, to the end of `sums`.
+    """Append to `sums` a cycle of edges, expressed as a sum of open holes, the latest hole first.
 
     Every edge is replaced by the two earlier edges of its first triangle. An edge whose hole was
-    closed earlier is replaced by the other holes of the sum that closed it. An edge that
-    joined two components is dropped, because the other edges of the cycle determine it. `cycle`
-    is empty afterwards. The function returns `sums`, which may have been reallocated, and the
-    number of its entries in use.
+    closed earlier is replaced by the other holes of the sum that closed the hole. An edge that
+    joined two components is dropped, because the other edges of the cycle determine it. `cycle` is
+    empty afterwards. The function returns `sums`, which may have been reallocated, and the number
+    of its entries in use.
     """
     w = top >> 6
     while w >= 0:

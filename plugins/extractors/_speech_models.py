@@ -49,7 +49,8 @@ class ModelFolder:
     family : {"wav2vec2", "hubert", "wavlm", "whisper"}
         The architecture.
     layers : int
-        Number of transformer layers. There is one hidden state more: the input of the first layer.
+        Number of transformer layers. A frame has ``layers + 1`` hidden states, because the input of
+        the first layer counts as well.
     width : int
         Size of a hidden state.
     """
@@ -80,7 +81,7 @@ def find_model(name: str, owner: str) -> ModelFolder:
     name : str
         A folder, or a name on the Hugging Face hub.
     owner : str
-        Parameter that holds the name, for messages, e.g. ``"ssl.model"``.
+        Name of the parameter, for messages, e.g. ``"ssl.model"``.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def find_model(name: str, owner: str) -> ModelFolder:
         return _read_folder(str(folder.absolute()), folder.absolute(), owner)
     if folder.exists():
         raise ParameterError(
-            f"{owner}: {name!r} is a file; a model is a folder.",
+            f"{owner}={name!r} is a file; a model is a folder.",
             hint=f"Give the folder that contains the file: {folder.parent}",
         )
     return _read_folder(name, _from_hub(name, owner), owner)
@@ -118,7 +119,7 @@ def _from_hub(name: str, owner: str) -> Path:
     except hub.errors.HFValidationError:
         raise ParameterError(
             f"{nowhere}, and the name is not valid on the Hugging Face hub.",
-            hint=f"{owner} takes a folder, or a name such as facebook/wav2vec2-base.",
+            hint=f"Set {owner} to a folder, or to a name such as facebook/wav2vec2-base.",
         ) from None
     except (OSError, ValueError) as error:
         raise ParameterError(
@@ -208,7 +209,7 @@ def _file_digest(file: Path) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _stored_digest(file: Path, *state: int) -> str:
-    """Return the SHA-256 of a file, from the stored digests if size and times are unchanged."""
+    """Return the SHA-256 of a file; reuse the stored digest if size and times are unchanged."""
     store = _digest_file()
     entry = _read_digests(store).get(str(file))
     if isinstance(entry, list) and entry[:-1] == list(state):
@@ -266,5 +267,5 @@ def samples_of_one_frame(kernels: Sequence[int], strides: Sequence[int]) -> int:
 
 
 def pieces_of(samples: int, most: int) -> int:
-    """Return the number of equal pieces, of at most `most` samples, that a recording needs."""
+    """Return the number of equal pieces of at most `most` samples that make up a recording."""
     return max(1, math.ceil(samples / most))

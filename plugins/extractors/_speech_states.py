@@ -122,7 +122,7 @@ class _Samples:
     def normalised(self, waveform: Waveform) -> Waveform:
         """Normalise to mean 0 and deviation 1 if the model requires it; pad to at least one frame.
 
-        The model's feature extractor decides about the normalisation.
+        The config of the model's feature extractor determines whether it normalises.
         """
         rate = self.prepare.sampling_rate
         features = self.prepare(waveform, sampling_rate=rate, return_attention_mask=False)

@@ -30,9 +30,9 @@ _LINES = 6  # bars of either filtration in a contour
 class LevelSet(Extractor):
     """Statistics of level-set persistence diagrams, (diagrams, 26) float32.
 
-    The log-mel spectrogram is a surface over time and frequency. Its height is measured in
-    decibels above a floor, which is `top_db` below the clip's maximum. Three families of diagrams
-    describe the peaks and dips of the surface and of curves derived from the surface:
+    The log-mel spectrogram is a surface over time and frequency. The height of the surface is
+    measured in decibels above a floor, which is `top_db` below the clip's maximum. Three families
+    of diagrams describe the peaks and dips of the surface and of curves derived from the surface:
 
     ======== ==========================================================================
     surface  H0 and H1 of the superlevel sets of the surface, in each of `surface_bands`
@@ -50,8 +50,8 @@ class LevelSet(Extractor):
     ======== ==========================================================================
 
     Births and deaths are heights of the surface or values of the curves. Birth is above death in
-    superlevel sets, and below death in sublevel sets. The infinite bar is omitted. Every other bar
-    of a length above 0 counts, because short bars carry information as well.
+    superlevel sets, and below death in sublevel sets. The infinite bar and bars of length 0 are
+    omitted. All other bars count, because short bars carry information as well.
 
     Each diagram becomes 26 numbers: number of bars, total persistence, L2 norm of persistence,
     persistent entropy, mean and deviation of persistence and of midlife (the mean of birth and
@@ -82,10 +82,11 @@ class LevelSet(Extractor):
     families : tuple of str
         Families of diagrams, in the order given: "surface", "levels", "contours".
     surface_bands : int
-        Number of frequency ranges of the family "surface", at most `n_mels`. The mel bands are
-        divided evenly; if they don't divide evenly, the lower ranges get one band more.
+        Number of frequency ranges of the family "surface", from 1 to `n_mels`. The mel bands are
+        divided into ranges of equal size; with a remainder, the lower ranges have one band more.
     level_bands : int
-        Number of frequency ranges of the family "levels", at most `n_mels`, divided likewise.
+        Number of frequency ranges of the family "levels", from 1 to `n_mels`; divided like
+        `surface_bands`.
     """
 
     name = "levelset"
@@ -179,11 +180,11 @@ class LevelSet(Extractor):
         largest = np.abs(array).max(axis=0)
         shares = np.divide(array, largest, out=np.zeros_like(array), where=largest > 0)
         image = {"": shares.T}
-        whole = "statistic, divided by its largest"
+        whole = "statistic, divided by its largest value"
         return [*panels, Panel("statistics of the diagrams", "image", image, "diagram", whole)]
 
     def heights(self, recording: Recording) -> Single:
-        """Return the surface, (n_mels, t) float32 decibels above the floor; silence has t = 0."""
+        """Return the surface, (n_mels, t) float32 decibels above the floor; t is 0 for silence."""
         return mel_heights(recording, self.spectrum, top_db=self.top_db, trim_db=self.trim_db)
 
     def _surface_panels(self, heights: Single) -> list[Panel]:
@@ -254,7 +255,7 @@ class LevelSet(Extractor):
         return bars
 
     def _names(self, family: str) -> list[str]:
-        """Return the name of each diagram of a family: three words, by which explanations group."""
+        """Return the names of a family's diagrams; explanations group by their three words."""
         if family == "contours":
             sides = ("sublevel", "superlevel")
             return [f"contours {contour} {side}" for contour in CONTOURS for side in sides]
@@ -297,7 +298,7 @@ def contours(heights: Single) -> Single:
 
 
 def contour_panels(heights: Single) -> list[Panel]:
-    """Return a panel of each contour; its longest bars are lines at the frames of their birth."""
+    """Return a panel of each contour, with its longest bars as lines at their frames of birth."""
     from ._cubical import series_peaks
 
     panels = []

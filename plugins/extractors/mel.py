@@ -25,10 +25,10 @@ FULL_SCALE_DB = 40.0  # reference of ref="fixed": a mel band's power in loud spe
 class Mel(Extractor):
     """Log-mel spectrogram, (1, n_mels, frames) float32 in [0, 1].
 
-    The decibels equal those of ``librosa.feature.melspectrogram`` and ``librosa.power_to_db``.
-    They are scaled linearly and clipped: the reference becomes 1, `top_db` below it becomes 0.
-    Shorter clips are centred and padded with zeros; longer clips are cropped to their middle.
-    Silence (no band above -100 dB) is all 0.
+    The decibels equal those of ``librosa.feature.melspectrogram`` and ``librosa.power_to_db``. The
+    decibels are scaled linearly and clipped: the level `ref` becomes 1, and a level `top_db` below
+    `ref` becomes 0. Shorter clips are centred and padded with zeros; longer clips are cropped to
+    their middle. Silence (no band above -100 dB) is all 0.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ class Persistence(Extractor):
     n_mels : int
         Number of mel bands.
     top_db : float
-        Bands are clipped at this many decibels below the clip's maximum.
+        Clip the bands at this many decibels below the recording's maximum.
     trim_db : float
         Trim frames at both ends that are more than this many decibels below the loudest frame;
         0 trims nothing.
@@ -97,13 +97,13 @@ class Persistence(Extractor):
         Standard deviation of the Gaussians, in pixels.
     reduction : {"lunes", "gudhi", "ripser"}
         Algorithm of the diagrams: "lunes" is the reduced Vietoris-Rips filtration (Koyama et al.
-        2023), which examines the lunes of edges; the others are libraries. The results agree up to
-        float32 rounding; "lunes" is about 6x faster than gudhi and 20x faster than ripser.
+        2023), which examines the lunes of edges; "gudhi" and "ripser" are libraries. The results
+        agree up to float32 rounding; "lunes" is about 6x faster than gudhi and 20x faster than
+        ripser.
     imager : {"product", "persim"}
-        Algorithm of the images: "product" computes all bars at once as the product of two
-        matrices; "persim" calls ``persim.PersistenceImager``, which adds the bars one by one. The
-        results agree up to float32 rounding; "product" is about 60x faster
-        (docs/results/performance.md).
+        Algorithm of the images: "product" computes all bars at once as the product of two matrices;
+        "persim" calls ``persim.PersistenceImager``, which adds bars one at a time. The results
+        agree up to float32 rounding; "product" is about 60x faster (docs/results/performance.md).
     """
 
     name = "persistence"
@@ -205,7 +205,7 @@ class Persistence(Extractor):
         return panels
 
     def frames(self, recording: Recording) -> Floats:
-        """Return the points, (t, bands) float64 >= 0, where 0 is the floor; silence has t = 0."""
+        """Return the points, (t, bands) float64 >= 0, where 0 is the floor; t is 0 for silence."""
         heights = mel_heights(recording, self.spectrum, top_db=self.top_db, trim_db=self.trim_db)
         frames: Floats = heights.T.astype(np.float64, order="C")
         if len(frames) > self.max_points:
@@ -261,7 +261,7 @@ def _euclidean(x: Floats) -> Floats:
 
 
 def lune_diagrams(distances: Floats) -> list[Floats]:
-    """Return the finite Vietoris-Rips bars in H0 and H1, (n, 2) birth and death, by lunes.
+    """Compute the finite Vietoris-Rips bars in H0 and H1, (n, 2), from the lunes of edges.
 
     Bars of length 0 are omitted, because they are not features. No bar exceeds the enclosing
     radius: beyond this radius the complex is a cone, in which every H1 bar has ended.
@@ -272,7 +272,7 @@ def lune_diagrams(distances: Floats) -> list[Floats]:
 
 
 def gudhi_diagrams(distances: Floats) -> list[Floats]:
-    """Return the bars of :func:`lune_diagrams`, by gudhi's version of Ripser (Bauer 2021)."""
+    """Compute the bars of :func:`lune_diagrams` with gudhi's version of Ripser (Bauer 2021)."""
     from gudhi.sklearn import RipsPersistence
 
     if len(distances) < 4:  # gudhi then returns no array for H1, which is empty
@@ -284,7 +284,7 @@ def gudhi_diagrams(distances: Floats) -> list[Floats]:
 
 
 def ripser_diagrams(distances: Floats) -> list[Floats]:
-    """Return the bars of :func:`lune_diagrams`, by Ripser itself."""
+    """Compute the bars of :func:`lune_diagrams` with the library Ripser."""
     from ripser import ripser
 
     radius = float(distances.max(axis=1).min())
@@ -300,7 +300,7 @@ REDUCTIONS: dict[Reduction, Callable[[Floats], list[Floats]]] = {
 
 
 def _minimum_spanning_bars(distances: Floats) -> Floats:
-    """Return the H0 bars of two or three points: their lengths are the t - 1 shortest edges."""
+    """Return the H0 bars, (t - 1, 2), of t = 2 or 3 points: the lengths are the shortest edges."""
     edges = np.sort(distances[np.triu_indices(len(distances), 1)])[: len(distances) - 1]
     return _finite_bars(np.stack([np.zeros_like(edges), edges], axis=1))
 

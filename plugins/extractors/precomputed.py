@@ -26,14 +26,14 @@ _SHOWN = 5  # most column names in a message
 class Precomputed(Extractor):
     """One row of numbers per clip, read from a table: (D,) float32.
 
-    The table serves modalities other than sound, and features computed elsewhere: embeddings of
-    video or transcripts, answers to a questionnaire, heart rates. A clip without a row, or with
-    an empty row, lacks the modality and takes part in a run without it.
+    The table is for modalities other than sound, and for features that other tools computed:
+    embeddings of video or transcripts, answers to a questionnaire, heart rates. A clip without a
+    row, or with an empty row, lacks the modality; a run uses the other modalities of the clip.
 
     The table is a CSV or TSV file whose first line names the columns: ``path``, the recording
-    (relative paths start at the table's folder); ``start`` and ``end`` in seconds for clips that
-    are parts of a recording; and one column for each number. For several tables, or for arrays of
-    more than one axis, use ``fusion cache import NAME SOURCE``.
+    (relative paths start at `root`); ``start`` and ``end`` in seconds for clips that are parts of a
+    recording; and one column for each number. For several tables, or for arrays of more than one
+    axis, use ``fusion cache import NAME SOURCE``.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Precomputed(Extractor):
         place = (recording.path.absolute().resolve(), recording.start, recording.end)
         numbers = self._rows.by_place.get(place)
         if numbers is None:
-            raise MissingModalityError(f"{self._rows.file} has no row for {recording}")
+            raise MissingModalityError(f"{self._rows.file} has no row for {recording}.")
         return numbers.copy()
 
 
@@ -111,7 +111,7 @@ class _Rows:
             numbers = _numbers(row, self.columns)
             place = _place(row, folder)
             if place in self.by_place:
-                raise ParameterError(f"{row.location}: {place[0]} already has a row.")
+                raise ParameterError(f"{row.location}: an earlier row is for {place[0]}, too.")
             if numbers is not None:
                 self.by_place[place] = numbers
                 digest.update(repr((row.cells["path"], *place[1:])).encode() + numbers.tobytes())
@@ -120,9 +120,9 @@ class _Rows:
 
 @functools.lru_cache(maxsize=4)
 def _read(file: Path, columns: tuple[str, ...], folder: Path, changed: int) -> _Rows:
-    """Read a table once per process, although several extractors are created for a feature.
+    """Read a table once per process, even if several extractors use the table.
 
-    `changed` is the file's modification time, which invalidates the cache.
+    `changed` is the file's modification time: a changed file is read again.
     """
     return _Rows(file, columns, folder)
 
@@ -138,7 +138,7 @@ def _chosen(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
     if "path" not in table.columns:
         raise ParameterError(
             f"{table.file} has no column 'path'; it has: {', '.join(table.columns[:_SHOWN])}.",
-            hint="The column 'path' names the recording to which a row belongs.",
+            hint="Add a column 'path' with the recording of each row.",
         )
     rest = [c for c in table.columns if c not in ("path", "start", "end")]
     if not columns:
@@ -158,7 +158,7 @@ def _chosen(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
     if not chosen:
         raise ParameterError(
             f"{table.file} has no numeric column besides path, start and end.",
-            hint="precomputed needs one column per number, named in the first line.",
+            hint="Add one column per number, with its name in the first line.",
         )
     return tuple(dict.fromkeys(chosen))
 
@@ -207,7 +207,7 @@ def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32]
         return None
     if empty:
         raise ParameterError(
-            f"{row.location}: {', '.join(empty[:_SHOWN])} empty, but other columns are not.",
+            f"{row.location}: some columns are empty: {', '.join(empty[:_SHOWN])}.",
             hint="A clip needs all numbers or none: fill the cells, or empty the whole row.",
         )
     return np.array(values, dtype=np.float32)

@@ -29,12 +29,12 @@ Array = npt.NDArray[np.float32]
 class SSL(Extractor):
     """Hidden states of a speech foundation model, (D,), (2 D,) or (D, 1, frames) float32.
 
-    The model is frozen. It reads the whole recording at the model's sampling rate (16 kHz) and
-    with the model's normalisation; recordings longer than 30 s are split into equal pieces. One
-    hidden state covers 20 ms. `pooling` selects the output: the mean over the recording, mean and
-    standard deviation, or the sequence of states. With "frames", shorter sequences are centred and
-    padded with zeros, and longer sequences are cropped to their middle. Whisper pads its input to
-    30 s; the states of this padding are dropped.
+    The model is frozen. The model reads the whole recording at its sampling rate (16 kHz) and with
+    the model's normalisation; recordings longer than 30 s are split into equal pieces. One hidden
+    state covers 20 ms. `pooling` selects the output: the mean over the recording, mean and standard
+    deviation, or the sequence of states. With "frames", shorter sequences are centred and padded
+    with zeros, and longer sequences are cropped to their middle. Whisper pads its input to 30 s;
+    the states of this padding are dropped.
 
     Recordings are processed in batches. The results equal those of single recordings except for
     rounding. On a GPU a single process extracts all recordings.
@@ -47,7 +47,8 @@ class SSL(Extractor):
         wav2vec2, hubert, wavlm and whisper.
     layer : int, "last" or "mean"
         Layer whose states are used: 0 is the input of the first transformer layer, 1 to L are the
-        outputs of the layers, negative numbers count from the end. "mean" averages all L + 1.
+        outputs of the L layers, and negative numbers count from the end. "last" is layer L; "mean"
+        averages all L + 1 states.
     pooling : {"mean", "mean_std", "frames"}
         The mean over time, mean and standard deviation over time, or a sequence of `frames` states.
     frames : int
@@ -56,8 +57,8 @@ class SSL(Extractor):
         Recordings per batch. On a GPU a larger batch is faster and needs more memory; on a CPU it
         only needs more memory.
     device : {"auto", "cpu", "cuda"}
-        Device on which the model computes. "auto" uses CUDA if available; later predictions on
-        another machine decide again.
+        Device on which the model computes. "auto" uses CUDA if available; a prediction on another
+        machine selects the device of that machine.
     precision : {"float32", "bfloat16", "float16"}
         Dtype of the computation; half precision requires CUDA. Features are stored as float32, or
         as the dtype that ``--dtype`` sets.
@@ -65,10 +66,9 @@ class SSL(Extractor):
     References
     ----------
     wav2vec 2.0: Baevski et al. (2020), NeurIPS. HuBERT: Hsu et al. (2021), TASLP. WavLM: Chen et
-    al. (2022), JSTSP. Whisper: Radford et al. (2023), ICML. The default is the mean of all layers
-    instead of the last layer because of Pepino, Riera and Ferrer (2021), "Emotion Recognition from
-    Speech Using wav2vec 2.0 Embeddings", Interspeech: there, intermediate layers carry the most
-    information about emotion.
+    al. (2022), JSTSP. Whisper: Radford et al. (2023), ICML. The default is the mean of all layers,
+    because in Pepino, Riera and Ferrer (2021), "Emotion Recognition from Speech Using wav2vec 2.0
+    Embeddings", Interspeech, intermediate layers carry the most information about emotion.
     """
 
     name = "ssl"
@@ -122,7 +122,7 @@ class SSL(Extractor):
 
     @property
     def processes(self) -> int | None:
-        """One process on a GPU, where each further one would load the model again; else None."""
+        """1 on a GPU, because each further process would load the model again; None on a CPU."""
         return None if self.device == "cpu" else 1
 
     @cached_property

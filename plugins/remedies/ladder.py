@@ -13,7 +13,7 @@ class Rebuilt(Remedy):
 
     When to use
     -----------
-    A dead, frozen or swamped branch; a branch that predicts worse than a linear classifier.
+    For a dead, frozen or swamped branch, or one that predicts worse than a linear classifier.
     """
 
     name = "rebuilt"
@@ -31,15 +31,15 @@ class Rebuilt(Remedy):
 
 
 class Started(Remedy):
-    """Start of the fused model's branches with the weights of the single-modality baselines.
+    """Fused model whose branches start with the weights of the single-modality baselines.
 
-    The learning rate of the branches is then a tenth. The initial model, epoch 0, competes on
-    validation with all later epochs. The remedy does not apply if the branches start from the
-    baselines already.
+    The learning rate of the branches is a tenth of that of the head. The initial model, epoch 0,
+    can be selected on validation like every later epoch. The remedy does not apply if the branches
+    start from the baselines already.
 
     When to use
     -----------
-    Joint training from scratch holds a branch back, has a cold start, or trains one branch only.
+    If joint training from scratch holds a branch back, has a cold start, or trains only one branch.
     """
 
     name = "started"
@@ -57,8 +57,8 @@ class Adaptive(Remedy):
 
     When to use
     -----------
-    A modality with more weight than its accuracy justifies; a head that was trained on memorised
-    clips; a branch that extracts less than it could; wrong labels.
+    For a modality with more weight than its accuracy justifies, a head that was trained on
+    memorised clips, a branch that extracts less information than it could, or wrong labels.
     """
 
     name = "adaptive"
@@ -72,14 +72,14 @@ class Adaptive(Remedy):
 
 
 class Pretrained(Remedy):
-    """Start of the branches from the baselines, with a tenth of their step size, for all epochs.
+    """Joint training for all epochs from the baselines' branches, at a tenth of their step size.
 
-    *started*, in contrast, trains for a quarter of the epochs. The remedy does not apply if the
-    branches start from the baselines already.
+    The remedy *started*, in contrast, trains for a quarter of the epochs. The remedy *pretrained*
+    does not apply if the branches start from the baselines already.
 
     When to use
     -----------
-    Branches that learn less together than alone: a cold start, a branch that falls behind.
+    If branches learn less together than alone: after a cold start, or if a branch falls behind.
     """
 
     name = "pretrained"
@@ -97,7 +97,7 @@ class Levelled(Remedy):
 
     When to use
     -----------
-    Scales that differ strongly, a large constant offset, a head that over-fits.
+    For inputs that differ strongly in scale, a large constant offset, or a head that overfits.
     """
 
     name = "levelled"
@@ -113,12 +113,12 @@ class Levelled(Remedy):
 class Balanced(Remedy):
     """Gradient balancing by progress: a branch that learns slowly takes larger steps.
 
-    Branches that start from their baselines have little left to learn. For them the remedy does
-    not apply, except in a run that already uses `gradscale`.
+    Branches that start from their baselines have little left to learn. The remedy does not apply to
+    such branches, except in a run that already uses `gradscale`.
 
     When to use
     -----------
-    One branch learns while another does not.
+    If one branch learns while another does not.
     """
 
     name = "balanced"
@@ -138,7 +138,7 @@ class Joined(Remedy):
 
     When to use
     -----------
-    The class depends on how the modalities vary together in time and position.
+    If the class depends on how the modalities vary together in time and position.
     """
 
     name = "joined"
@@ -151,7 +151,7 @@ class Corrected(Remedy):
 
     When to use
     -----------
-    A head that over-fits, a faulty branch, modalities of clips that do not belong together.
+    For a head that overfits, a faulty branch, or clips whose modalities do not belong together.
     """
 
     name = "corrected"
@@ -173,7 +173,7 @@ class Averaged(Remedy):
 
     When to use
     -----------
-    A modality that is of no use; the last rung of the ladder.
+    For a modality that carries no information. This is the last remedy of the ladder.
     """
 
     name = "averaged"

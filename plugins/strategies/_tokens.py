@@ -134,7 +134,7 @@ def check_sizes(name: str, *, width: int, heads: int, dropout: float, **sizes: i
     Raises
     ------
     ParameterError
-        With the names of the strategy `name` and of the parameter.
+        If `width` or a size is invalid. The message names the strategy `name` and the parameter.
     """
     check_counts(name, width=width, heads=heads, **sizes)
     if width % heads:

@@ -27,8 +27,8 @@ class Attention(Strategy):
     normalise the tokens that they read, so the scale and mean of an embedding hardly matter.
 
     The reported weights of the modalities are the attention of the class token to the modality
-    tokens in the last layer, normalised over the modalities and averaged over the heads. They show
-    where the class token attends, not how much each modality changes the scores.
+    tokens in the last layer, normalised over the modalities and averaged over the heads. The
+    weights show where the class token attends, not how much each modality changes the scores.
 
     A modality that a clip lacks is masked: no token attends to its position.
 
@@ -49,8 +49,8 @@ class Attention(Strategy):
 
     When to use
     -----------
-    For three modalities or more if each should be interpreted in the context of the others, and if
-    there are enough clips: the strategy has more weights to learn than `gated`.
+    For three modalities or more if each modality should be interpreted in the context of the other
+    modalities, and if there are enough clips: the strategy has more weights to learn than `gated`.
 
     Cost
     ----
@@ -128,7 +128,7 @@ class Attention(Strategy):
         return shares.mean(dim=1)  # (B, M)
 
     def _project(self, layer: Any, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the queries and keys of a layer, whose attention does not expose its weights."""
+        """Return the queries and keys of a layer; torch's layer does not expose its attention."""
         attend = layer.self_attn
         three = functional.linear(layer.norm1(tokens), attend.in_proj_weight, attend.in_proj_bias)
         queries, keys, _ = three.chunk(3, dim=2)  # (B, 1 + M, D) each

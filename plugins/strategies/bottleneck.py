@@ -29,10 +29,11 @@ class Bottleneck(Strategy):
     averaged over the modalities, so all information that passes between modalities goes through s.
     One linear head reads the class token of every modality, and the scores are averaged.
 
-    The next layer reads what a layer writes into s, so one exchange needs two layers. Of `layers`
-    layers, the last ``exchanges + 1`` have the bottleneck, and at most ``layers - 1`` exchanges are
-    possible. (The paper's fusion layer L_f is ``layers - 1 - exchanges``.) With ``exchanges=0``
-    there is no bottleneck: the transformers are separate and only the scores are averaged.
+    A modality receives information from s one layer after another modality has written it, so one
+    exchange needs two layers. The last ``exchanges + 1`` of the layers have the bottleneck, and at
+    most ``layers - 1`` exchanges are possible. (The paper's fusion layer L_f is ``layers - 1 -
+    exchanges``.) With ``exchanges=0`` there is no bottleneck: the transformers are separate and
+    only the scores are averaged.
 
     If a clip lacks modalities, s and the scores are averaged over the modalities that it has.
 
@@ -59,14 +60,14 @@ class Bottleneck(Strategy):
 
     When to use
     -----------
-    For maps of many redundant cells, if full attention between all tokens overfits or costs too
-    much. The maps must still have a grid: `cnn` with 7 blocks leaves 2 cells of a spectrogram, so
-    use fewer blocks, or `transformer`.
+    For feature maps of many redundant cells, if full attention between all tokens overfits or costs
+    too much. The maps need a grid of many cells: `cnn` with 7 blocks reduces a spectrogram to 2
+    cells, so use fewer blocks, or the branch `transformer`.
 
     Cost
     ----
-    The attention of each of the M * layers layers is quadratic in its tokens: at most (max_tokens +
-    bottlenecks + 1)^2 * heads values per clip. Weights: about 8 * width^2 * layers per modality.
+    M * layers transformer layers, each with at most (max_tokens + bottlenecks + 1)^2 * heads
+    attention values per clip. Weights: about 8 * width^2 * layers per modality.
 
     References
     ----------

@@ -16,8 +16,8 @@ class Concat(Strategy):
         scores = head([z_1 .. z_M])
 
     The scores are a sum of one linear part per modality, so the modalities never interact. The
-    embeddings may differ in size. The strategy cannot represent absence: a missing modality is
-    passed as zeros.
+    embeddings may differ in size. The strategy does not accept missing modalities: the embedding of
+    a missing modality is set to zero.
 
     Parameters
     ----------
@@ -28,8 +28,7 @@ class Concat(Strategy):
 
     When to use
     -----------
-    As the baseline for every other strategy. A strategy that beats concatenation is worth its cost;
-    many strategies do not.
+    As the baseline for every other strategy: many strategies do not beat concatenation.
 
     Cost
     ----

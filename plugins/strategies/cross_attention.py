@@ -1,4 +1,4 @@
-"""Cross-attention fusion: the tokens of each modality attend to the tokens of the others."""
+"""Cross-attention fusion: the tokens of each modality attend to those of other modalities."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class CrossAttention(Strategy):
 
     Departures from the paper: as in the authors' code, the residual is z, while the paper prints
     LN(z). The tokens of y_m are averaged; the paper takes the last token of a sequence, which a
-    grid does not have. The head is linear. The feed-forward parts FF have twice the token width and
-    GELU (authors: four times and ReLU). Projected tokens are not multiplied by sqrt(width) before
-    positions are added. Queries and keys have separate layer normalisations (authors: a shared
-    one).
+    grid does not have. The head is linear. The hidden layer of FF has twice the token width and
+    GELU; that of the authors has four times the width and ReLU. Projected tokens are not multiplied
+    by sqrt(width) before positions are added. Queries and keys have separate layer normalisations;
+    those of the authors share one.
 
-    With a single modality there is no other modality to attend to, and a plain transformer over its
-    tokens remains. A modality with a single token (`mlp`) gives the attention of the others no
-    choice: all their tokens read the same value.
+    With a single modality, the strategy is a plain transformer over the tokens of this modality. If
+    modality j has a single token (branch `mlp`), all tokens of the other modalities read the same
+    value from j.
 
     If a clip lacks modality j, the attention to j is zero in every layer, and y_j is zero.
 
@@ -65,8 +65,9 @@ class CrossAttention(Strategy):
 
     Cost
     ----
-    M * (M - 1) cross-modal stacks. Their attention has T_m * T_j * heads values per clip and layer,
-    with T at most `max_tokens`. About 8 * layers * width^2 * M^2 * (M - 1) weights for M > 1.
+    M * (M - 1) cross-modal stacks. The attention of a stack has T_m * T_j * heads values per clip
+    and layer, with T at most `max_tokens`. About 8 * layers * width^2 * M^2 * (M - 1) weights for M
+    > 1.
 
     References
     ----------
@@ -137,7 +138,7 @@ class _Target(nn.Module):
         tokens: Mapping[str, Tensor],
         absent: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Return the pooled target, (B, max(1, M - 1) * width), from its tokens and the others'.
+        """Return the pooled target, (B, max(1, M - 1) * width), from the tokens of all modalities.
 
         `absent` has a (B,) bool for each modality, or is None if no clip lacks a modality.
         """

@@ -20,18 +20,18 @@ class Early(Strategy):
 
     Each modality has one convolution block on its feature map. The results are resized to a common
     grid and concatenated on the channels. Shared convolution blocks, global average pooling and a
-    linear head follow. On the scale from early to late fusion this is the early end, on learned
-    features.
+    linear head follow. The strategy is the earliest fusion of learned features among the built-in
+    strategies.
 
     Maps are first made two-dimensional. A map with a single axis (time, tokens) becomes a single
     row. Of a map with more than two axes, all axes but the last are flattened into one. A map
     without a grid is one cell.
 
     Along each of the two axes the common grid is as long as the longest map, so that no modality
-    loses detail to another. The grid's longer axis is then halved until the grid has at most
-    `max_cells` cells. A shrinking axis is averaged, a growing one is interpolated linearly, and a
-    single row or cell is repeated. The time axis of a sequence is thus aligned with the last axis
-    of a spectrogram, its time axis, and the sequence is repeated at every frequency.
+    loses detail. The grid's longer axis is then halved until the grid has at most `max_cells`
+    cells. A shrinking axis is averaged, a growing one is interpolated linearly, and a single row or
+    cell is repeated. The time axis of a sequence is thus aligned with the last axis of a
+    spectrogram, its time axis, and the sequence is repeated at every frequency.
 
     Parameters
     ----------
@@ -51,10 +51,10 @@ class Early(Strategy):
     When to use
     -----------
     If the cells of the maps correspond (spectrograms and sequences of the same clip over time), so
-    that a convolution can detect coincidences. If the axes mean different things, as in a
-    spectrogram and a persistence image, cells at the same position have nothing in common;
-    `bottleneck` or `cross_attention` fit better. A branch whose map has few cells (`cnn` with 7
-    blocks) leaves little to fuse: use fewer blocks.
+    that a convolution can detect patterns across modalities. If the axes have different meanings,
+    as in a spectrogram and a persistence image, cells at the same position are unrelated: use
+    `bottleneck` or `cross_attention`. If the map of a branch has few cells (`cnn` with 7 blocks),
+    use fewer blocks.
 
     Cost
     ----

@@ -31,11 +31,11 @@ class Ensemble(Strategy):
 
     The loss is the cross-entropy of the mean, not the mean of the cross-entropies. The gradient
     that reaches modality m is the gradient of m's own cross-entropy times p_m(y) / sum over j of
-    p_j(y). The more certain modality is therefore trained the most, and a modality that lags falls
-    further behind. Balancers that give each branch its own loss, `--balance unimodal_loss` or
-    `--balance dgl`, train the branches independently of each other. The ensemble of the baselines
-    in the table of every run consists of models trained separately; this strategy is trained
-    jointly.
+    p_j(y). The modality with the highest p_m(y) is therefore trained the most, and a modality that
+    lags falls further behind. Balancers that give each branch its own loss, `--balance
+    unimodal_loss` or `--balance dgl`, train the branches independently of each other. The ensemble
+    of the baselines in the table of every run consists of models trained separately; this strategy
+    is trained jointly.
 
     If the fused model starts from the baselines, each head starts as the head of its baseline.
 

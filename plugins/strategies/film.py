@@ -10,7 +10,7 @@ from ...core.contracts.errors import ParameterError
 
 
 class Film(Strategy):
-    """Embeddings scaled and shifted entry by entry by the other modalities.
+    """Scaling and shift of each embedding, entry by entry, by the other modalities.
 
     ::
 
@@ -22,8 +22,8 @@ class Film(Strategy):
     learned as its difference from 1, so training starts near f_t = z_t.
 
     By default each modality is a target once, and the modalities play equal roles: scores =
-    head([f_1 .. f_M]). With the parameter `target`, only that modality is conditioned by the
-    others, and scores = head(f_t); for two modalities this is the paper's form. A single modality
+    head([f_1 .. f_M]). With the parameter `target`, the other modalities condition only that
+    modality, and scores = head(f_t); for two modalities this is the paper's form. A single modality
     has no condition: f = z.
 
     Parameters
@@ -33,7 +33,8 @@ class Film(Strategy):
     num_classes : int
         Number of classes.
     target : str or None
-        The only modality that is conditioned by the others; None conditions each in turn.
+        The only modality that the other modalities condition; None conditions each modality in
+        turn.
 
     When to use
     -----------
@@ -41,8 +42,8 @@ class Film(Strategy):
 
     Cost
     ----
-    For each target 2 x D_t x (sum of the others' D) weights, quadratic in the number of modalities;
-    little time.
+    For each target t, 2 x D_t x (sum of D_m over m != t) weights, quadratic in the number of
+    modalities; little time.
 
     References
     ----------
@@ -58,7 +59,7 @@ class Film(Strategy):
         if target is not None and target not in dims:
             raise ParameterError(
                 f"film.target is {target!r}, which is not a modality of this model. "
-                f"Possible: {', '.join(dims)}, or none for each in turn."
+                f"Possible: {', '.join(dims)}, or none to condition each modality in turn."
             )
         self.order = list(dims)
         self.targets = [target] if target is not None else list(dims)

@@ -34,16 +34,16 @@ class Gated(Strategy):
 
     *held_out*: softplus_4(t) = log(1 + exp(4 t)) / 4. c_m(x) is the confidence of the modality for
     clip x: H is the entropy of its probabilities, C the number of classes. The prior is 1 for the
-    modality that reached the highest UAR on validation when trained alone, and 0 for the others
-    (1/M each without baselines). u (competence) and v (how much more a modality is trusted if it is
-    certain) are fitted to held-out clips. On training clips, which the branches have memorised,
-    every modality would look trustworthy. Without evidence u and v are 0. The softplus is never 0,
-    so every branch receives a gradient.
+    modality that reached the highest UAR on validation when trained alone, and 0 for other
+    modalities (1/M each without baselines). u (the competence of a modality) and v (the effect of
+    its confidence) are fitted to held-out clips. On training clips, which the branches have
+    memorised, every modality would seem accurate. The fit starts from u = v = 0. The softplus is
+    never 0, so every branch receives a gradient.
 
     *trained*: the MLP has one hidden layer and is trained on the training clips together with the
     rest of the model. Departure from the paper: the gated multimodal unit (GMU) has a vector gate,
     one value per modality and dimension, on tanh features. Here the gate is one softmax number per
-    modality and clip, without tanh, and it weights log-probabilities.
+    modality and clip, applied to log-probabilities, without tanh.
 
     The fused model starts from the heads of the baselines: with *held_out* it starts as the
     log-linear pool of the baselines. A modality that a clip lacks has weight 0 for that clip.
@@ -58,19 +58,19 @@ class Gated(Strategy):
     num_classes : int
         Number of classes.
     gate : {"held_out", "trained"}
-        Which rule gives the weights.
+        Rule that computes the weights; see above.
     hidden : int
         Width of the hidden layer of the *trained* gate, >= 1.
 
     When to use
     -----------
-    By default. If the modalities differ in what they know, and if you want to see how much each
-    modality counts for each clip.
+    As the default, above all if the modalities are accurate on different clips. The gate shows how
+    much each modality counts for each clip.
 
     Cost
     ----
-    (sum of D_m) x C + 2 M weights and negligible time; *trained*: M D x hidden + hidden x M weights
-    more.
+    (sum of D_m) x C + 2 M weights and negligible time. *trained* adds M D x hidden + hidden x M
+    weights.
 
     References
     ----------

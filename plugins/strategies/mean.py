@@ -30,7 +30,7 @@ class Mean(Strategy):
 
     When to use
     -----------
-    Instead of `sum` if the number of modalities varies, between experiments or from clip to clip.
+    Instead of `sum`, if the number of modalities varies between experiments or between clips.
 
     Cost
     ----

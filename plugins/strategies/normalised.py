@@ -19,8 +19,8 @@ class Normalised(Strategy):
         scores = W2 dropout(relu(BN(W1 [BN(z_1) .. BN(z_M)]))) + b
 
     Batch normalisation (BN) brings each modality's embedding to mean 0 and variance 1 before the
-    concatenation, so no modality outweighs the others by its scale alone. Batch normalisation and
-    dropout between the two layers of the head reduce overfitting of the head.
+    concatenation, so no modality outweighs other modalities by its scale alone. Batch normalisation
+    and dropout between the two layers of the head reduce overfitting of the head.
 
     The inner batch normalisations have no learned scale and shift. W1 holds the scale. A shift
     would be removed by the normalisation after W1 and would never receive a gradient.

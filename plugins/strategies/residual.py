@@ -21,8 +21,8 @@ class Residual(Strategy):
 
     Each modality is first trained alone. The branches start with the resulting weights, and base is
     the linear head of the modality with the highest UAR on validation. Training therefore starts
-    with exactly the scores of the best single modality. Other strategies start below them and may
-    never reach them.
+    with exactly the scores of the best single modality. A strategy with an untrained head starts
+    with worse scores and may never become as good.
 
     correction is a linear layer, a ReLU and a linear layer over all embeddings (a single linear
     layer with ``hidden=0``). gate is one learned number. While gate is 0, correction receives no
@@ -44,8 +44,8 @@ class Residual(Strategy):
 
     When to use
     -----------
-    If fused models end below the best single modality. Combine the strategy with a lower learning
-    rate for the branches (`--balance lr`), because the branches are trained already.
+    If fused models score lower than the best single modality. Combine the strategy with a lower
+    learning rate for the branches (`--balance lr`), because the branches are trained already.
 
     Cost
     ----

@@ -30,7 +30,8 @@ class Sum(Strategy):
 
     When to use
     -----------
-    As a baseline. Also with many modalities, because the head does not grow with their number.
+    As a baseline. Also for many modalities, because the size of the head does not depend on their
+    number.
 
     Cost
     ----

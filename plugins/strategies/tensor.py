@@ -18,8 +18,8 @@ class TensorFusion(Strategy):
 
         scores = W vec([z_1; 1] x ... x [z_M; 1]),    x the outer product
 
-    This is the tensor fusion network. The 1 appended to each embedding keeps the products of fewer
-    modalities, down to each modality alone, in the outer product.
+    This is the tensor fusion network. A 1 is appended to each embedding, so that the outer product
+    also contains the products of fewer modalities and the embeddings themselves.
 
     Departure from the paper: the head is linear, while the paper's head has two hidden layers. With
     a linear head, `lmf` is this strategy with weights of low rank.
@@ -31,7 +31,7 @@ class TensorFusion(Strategy):
     num_classes : int
         Number of classes.
     max_weights : int
-        The most weights that the head may have, >= 1.
+        Maximum number of weights of the head, >= 1.
 
     When to use
     -----------
@@ -42,7 +42,8 @@ class TensorFusion(Strategy):
     ----
     C x product of (D_m + 1) weights, exponential in the number of modalities: 25,350 for two
     modalities of size 64 and 6 classes, 1.6 million for three, 107 million for four. The strategy
-    refuses sizes over `max_weights`. Each batch also needs B x product of (D_m + 1) numbers.
+    rejects more than `max_weights` weights. Each batch also needs B x product of (D_m + 1) values
+    of memory.
 
     References
     ----------

@@ -24,12 +24,12 @@ T = TypeVar("T")
 class MLflow(Tracker):
     """Log of a run in MLflow: ``mlflow ui --backend-store-uri sqlite:///runs/mlflow.db``.
 
-    The MLflow run has the configuration as parameters, the final results as metrics, the verdict
-    as its description, and ``results.json`` as an artefact. Every training is a nested run
+    The MLflow run has the configuration as parameters, the final results as metrics, the verdict as
+    its description, and ``results.json`` as an artefact. Every training is a nested run
     (``fold0/mel``, in a tuned run ``fold0/mel/trial2``) with its metrics per epoch. If several
-    nested runs are selected, MLflow draws their curves in one chart. Parameter values that are
-    too long for MLflow are truncated. A resumed run continues the same MLflow run; a failed run
-    is marked as failed.
+    nested runs are selected, MLflow draws their curves in one chart. Parameter values that are too
+    long for MLflow are truncated. A resumed run continues its MLflow run; a failed run is marked as
+    failed.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class MLflow(Tracker):
     # -- MLflow runs -----------------------------------------------------------------
 
     def _earlier_run(self, store: str) -> str | None:
-        """Return the id of the MLflow run that logged this run before, or None.
+        """Return the id of the MLflow run in which this run was logged before, or None.
 
         The result is None if the run was logged to another store, or if the MLflow run was
         deleted.

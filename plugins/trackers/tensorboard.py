@@ -79,7 +79,7 @@ class TensorBoard(Tracker):
         self._folder = None
 
     def _writer(self, training: str, curve: str = "") -> Any:
-        """Return the open writer of a training's curve, after closing that of its last trial."""
+        """Return the writer of a training's curve; close the writer of the previous trial."""
         if self._curves.get(training) != curve or training not in self._writers:
             if training in self._writers:
                 self._writers.pop(training).close()

@@ -183,7 +183,7 @@ def test_a_damaged_fingerprint_file_hides_no_feature(tmp_path: Path, damage: str
     assert cache.features() == [fingerprint()]
     (problem,) = cache.problems
     assert problem.line.startswith(f"{readable} can't be used: ")
-    assert problem.line.endswith("`fusion cache verify --repair` rewrites it.")
+    assert problem.line.endswith("Rewrite the file: `fusion cache verify --repair`")
     assert problem.line.count(str(readable)) == 1 and "\n" not in problem.line
     readable.write_text(sound)
     assert cache.features() == [fingerprint()] and cache.problems == []
@@ -221,11 +221,13 @@ def test_an_unreadable_folder_is_named(tmp_path: Path, mode: int, request) -> No
 
 
 def test_a_cache_that_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(CacheError, match=r"no cache in .*tpyo: no such folder\.") as caught:
+    with pytest.raises(
+        CacheError, match=r"no cache in .*tpyo: the folder does not exist\."
+    ) as caught:
         local_cache(tmp_path / "tpyo")
     assert "--cache" in str(caught.value.hint)
     (tmp_path / "file").touch()
-    with pytest.raises(CacheError, match="no such folder"):
+    with pytest.raises(CacheError, match="the folder does not exist"):
         local_cache(tmp_path / "file")
     assert local_cache(tmp_path / "new", must_exist=False).root == tmp_path / "new"
     assert local_cache(tmp_path).features() == []

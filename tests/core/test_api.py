@@ -169,7 +169,7 @@ def test_a_result_is_displayed_as_text_and_html(result):
     assert rows == ["model", "mel", "persistence", "control", "fused", "ensemble", "chosen"]
     fused = f"{100 * result.results.model('fused').uar.value:.1f}"
     for shown in (text, html):
-        assert fused in shown and "evidence of nothing" in shown
+        assert fused in shown and "no evidence about real speech" in shown
     assert result.verdict in text and html.count("<tr") == 7
     assert "bold" in html
     assert repr(result).startswith(f"RunResult({str(result.path)!r}: UAR fused {fused}, ")

@@ -185,7 +185,9 @@ def _notes(
             f"than {200 * TOLERANCE:.0f} %, because the model is strongly non-linear there."
         )
     if run.record.synthetic:
-        notes.append("Generated voices: these figures are evidence of nothing.")
+        notes.append(
+            "The recordings are synthetic: these figures are no evidence about real speech."
+        )
     return tuple(notes)
 
 

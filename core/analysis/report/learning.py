@@ -139,7 +139,7 @@ _RECORDED = (
             "A branch with a gradient far below the others learns little.",
             log=True),
     _Recorded("update", "Relative size of a step",
-            "Change of the weights in one step over the norm of the weights.", log=True),
+            "Change of the weights in one step, divided by the norm of the weights.", log=True),
     _Recorded("norm", "Norm of the embeddings",
             "A modality with a far larger norm dominates sums and concatenations.",
             low=0),
@@ -152,8 +152,8 @@ _RECORDED = (
             "Weight that the strategy gives each modality, mean over clips.", scale=100, low=0,
             high=103),
     _Recorded("agreement", "Agreement of the modalities (%)",
-            "Share of clips with equal predictions of two branches. Near 100, they hardly "
-            "complement each other.",
+            "Share of clips with equal predictions of two branches. Near 100, the branches "
+            "hardly complement each other.",
             scale=100, low=0, high=103),
 )  # fmt: skip
 _NO_FIGURE = {"epoch", "seconds", "trial", "stage", "candidate", "layers"}

@@ -104,7 +104,7 @@ def cautions(record: RunRecord, results: Results) -> list[str]:
         warnings.append(f"With --folds K, every {mode.unit} is a test {mode.unit} in one fold.")
     if record.synthetic:
         warnings.append(
-            "Generated voices: for trying the tool. These figures are evidence of nothing."
+            "The recordings are synthetic: these figures are no evidence about real speech."
         )
     return warnings
 

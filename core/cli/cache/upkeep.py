@@ -118,7 +118,7 @@ def _item(item: BadItem) -> str:
               "repeated.")  # fmt: skip
 @click.option("--imported", is_flag=True, help="Also remove imported features that no run needs.")
 @click.option("--forget", is_flag=True,
-              help="Treat registered runs that can't be seen from here (on other machines or "
+              help="Treat registered runs that this machine can't reach (on other machines or "
               "unmounted file systems) as deleted.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would be removed; remove nothing.")
 @local_cache_option
@@ -206,7 +206,7 @@ def _fate(feature: FeatureGc, garbage: Garbage, outcome: str, bounded: bool) -> 
         )
     if feature.unreferenced:
         bounds = "used recently, or within --max-size"
-        why = bounds if bounded else "--older-than or --max-size removes them"
+        why = bounds if bounded else "use --older-than or --max-size to remove them"
         lines.append(
             f"{count(feature.unreferenced, 'item')}, {size(feature.unreferenced_bytes)}, needed "
             f"by no run, kept: {why}"

@@ -38,8 +38,8 @@ _SHOWN = 3  # names of clips that are listed
 def command(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -> int:
     """Explain why the features of a recording, or of a run, are in the cache or not.
 
-    For each cache miss, the field is named that differs from the nearest stored entry: a
-    parameter, a version, a library, or the content of the recording. CLIP is a recording, a part
+    For each cache miss, prints what differs from the nearest stored entry: a parameter, a
+    version, a library, or the content of the recording. CLIP is a recording, a part
     of a recording (PATH#t=START,END), or a key. Exits with 1 if a feature is missing.
 
     \b
@@ -99,7 +99,7 @@ def _echo(reason: Reason) -> None:
         click.echo(f"    stored for {answer.origin}: {answer.key}")
     elif answer.kind == "recording" and answer.differences:
         click.echo(
-            f"    the nearest feature of this name, {answer.place}, lacks the recording as well"
+            f"    the nearest feature of this name, {answer.place}, also lacks the recording"
         )
     elif answer.place and len(reason.names) == 1:
         click.echo(f"    {answer.place}")

@@ -41,7 +41,7 @@ def command(
 ) -> int:
     """Check plugins against their contracts.
 
-    Runs the conformance suite for each plugin's kind, the same suite that its author runs with
+    Runs the conformance suite for each plugin's kind, the same suite that plugin authors run with
     pytest. For each failed check, prints what failed, what was expected, and the usual cause.
     Then prints the time and memory that the plugin takes. Exits with 0 if all checks passed, and
     with 1 if a check failed or a plugin could not be checked.

@@ -25,9 +25,8 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
     """Measure how long each plugin takes to import and to register, in loading order.
 
     NAME is a plugin, or a module that holds plugins. The first plugin that imports a large
-    package bears the time for all plugins that use the package; such packages are listed below
-    the plugin. For the time that plugins take while a command runs, add --trace-hooks to that
-    command.
+    package is charged the import time of the package; such packages are listed below the plugin.
+    To measure the time that plugins take while a command runs, add --trace-hooks to that command.
     """
     from ...display.trace import loads_of
     from ...registry.trace import tracing

@@ -40,7 +40,7 @@ class Kind:
     check: tuple[str, ...] = ("fusion plugins check {plugin}",)
 
 
-_DEMO = "Scores on the demo corpus prove nothing: give `--data PATH`."
+_DEMO = "Add `--data PATH`, because scores on the demo corpus are no evidence about real speech."
 
 KINDS: Mapping[str, Kind] = {
     "strategy": Kind(
@@ -48,14 +48,15 @@ KINDS: Mapping[str, Kind] = {
         "smooth maximum of the modality embeddings",
         "fusion run --strategy {plugin} --epochs 5",
         ("fusion compare --strategies {plugin},{STRATEGY} --folds 4",),
-        f"Compares it with another strategy and the controls, under one budget. {_DEMO}",
+        f"Compares the new strategy with another one and the controls, under one budget. {_DEMO}",
     ),
     "balancer": Kind(
         "A balancer",
         "shorter steps for modalities that were ahead in the previous epoch",
         "fusion run --balance {plugin} --epochs 5",
         ("fusion compare --balancers none,{plugin} --folds 4",),
-        f"Compares training with and without it, and the controls, under one budget. {_DEMO}",
+        "Compares training with and without the balancer, and the controls, under one budget. "
+        f"{_DEMO}",
     ),
     "extractor": Kind(
         "An extractor",

@@ -248,10 +248,7 @@ def _fusion_sentence(results: Results, label: str) -> str:
     fused = f"fused model ({label})"
     single = f"the best single modality ({results.best_single})"
     if results.reference == CONTROL:
-        single = (
-            f"the better-trained single modality ({results.control} alone, for as many steps in "
-            "all)"
-        )
+        single = f"the control ({results.control} alone, trained for the same total steps)"
     figures = (
         f"{points(c.difference)} points of UAR [{points(c.low)}, {points(c.high)}], "
         f"p = {p_text(c.p_value)}, over {c.groups} test speakers"

@@ -54,7 +54,7 @@ def test_an_error_of_the_program_is_raised(tmp_path: Path) -> None:
     [
         ({"kind": "slurm"}, "no executor 'slurm'. Known: processes, dask, ray"),
         ({"jobs": 0}, "at least 1 job"),
-        ({"scheduler": "tcp://x:1"}, "have no scheduler"),
+        ({"scheduler": "tcp://x:1"}, "be combined with processes of this machine"),
         (
             {"kind": "dask", "jobs": 3, "scheduler": "tcp://x:1"},
             "the cluster sets the number of workers",

@@ -90,7 +90,9 @@ def test_other_arrays_need_another_version(folder: Path, cache: FeatureCache) ->
 
 def test_one_version_has_one_shape_and_dtype(folder: Path, cache: FeatureCache) -> None:
     import_feature(cache, "video", plain(folder))
-    with pytest.raises(CacheError, match=r"shape \(3, 5\), float32; these are \(3, 5\), float16"):
+    with pytest.raises(
+        CacheError, match=r"float32 arrays of shape \(3, 5\); the arrays to import are float16"
+    ):
         import_feature(cache, "video", plain(folder), dtype="float16")
     made = import_feature(cache, "video", plain(folder), dtype="float16", version="2").fingerprint
     np.testing.assert_array_equal(
@@ -166,10 +168,10 @@ def test_a_missing_source_is_reported(
 @pytest.mark.parametrize(
     ("array", "dtype", "message"),
     [
-        ([1.0, 7e4], "float16", r"Its value 70000.0 does not fit float16"),
-        ([1, 300], "int8", "Its value 300 does not fit int8"),
-        ([1, -1], "uint8", "Its value -1 does not fit uint8"),
-        ([1, 2], "bool", "Its value 2 does not fit bool"),
+        ([1.0, 7e4], "float16", r"The value 70000.0 does not fit float16"),
+        ([1, 300], "int8", "The value 300 does not fit int8"),
+        ([1, -1], "uint8", "The value -1 does not fit uint8"),
+        ([1, 2], "bool", "The value 2 does not fit bool"),
         ([1j], "float32", "complex128; converting it to float32 would lose"),
         ([1.5], "int32", "float64; converting it to int32 would lose"),
         ([1.5], "float99", "numpy has no dtype 'float99'"),
@@ -203,7 +205,7 @@ def test_an_array_changed_during_the_import_is_not_stored(
         return found
 
     monkeypatch.setattr(imports, "_survey", then_change)
-    with pytest.raises(CacheError, match="line 4: Its array was changed during the import"):
+    with pytest.raises(CacheError, match="line 4: The array was changed during the import"):
         import_feature(cache, "video", plain(folder))
     assert imported_features(cache) == []
 

@@ -73,7 +73,9 @@ def test_invalid_hdf5_files(folder: Path, cache: FeatureCache, case: str) -> Non
 
 def test_choice_of_the_dataset(folder: Path, cache: FeatureCache) -> None:
     source = hdf5(folder, paths=PATHS, other=np.zeros((6, 2)))
-    with pytest.raises(CacheError, match=r"several datasets that may be 'face': other \(6, 2\), v"):
+    with pytest.raises(
+        CacheError, match=r"several datasets that could hold 'face': other \(6, 2\), v"
+    ):
         import_feature(cache, "face", source)
     with pytest.raises(CacheError, match=r"no dataset 'x' of numbers. Datasets: other"):
         import_feature(cache, "face", source, dataset="x")

@@ -79,7 +79,7 @@ def several(folder: Path) -> str:
 
 BAD_ARRAYS: dict[str, tuple[Callable[[Path], str], str]] = {
     "shape": (lambda f: saved(f, np.zeros((3, 4), np.float32)),
-              r"Its array has shape \(3, 4\), that of .*line 2 has \(3, 5\)"),
+              r"The array has shape \(3, 4\), but .*line 2 has \(3, 5\)"),
     "dtype": (lambda f: saved(f, np.zeros((3, 5))), "float64, that of .*line 2 float32"),
     "nan": (nan, r"holds NaN or infinite values, the first at \(1, 2\)"),
     "infinite": (lambda f: saved(f, np.full((3, 5), np.inf, np.float32)), "NaN or infinite"),
@@ -116,7 +116,7 @@ BAD_TABLES: dict[str, tuple[list[tuple[str, ...]], str]] = {
     "a slip": ([("path", "strat", "feature"), ("0.wav", "1", "0.npy")],
                "line 1: There is a column 'strat'. Did you mean 'start'"),
     "seconds": ([("path", "start", "feature"), ("0.wav", "1s", "0.npy")],
-                "line 2: The start '1s' is not a number"),
+                "line 2: Column start holds '1s', which is not"),
     "no length": ([("path", "start", "end", "feature"), ("0.wav", "2", "1.5", "0.npy")],
                   "line 2: There is no part from second 2 to second 1.5"),
     "before the start": ([("path", "start", "feature"), ("0.wav", "-1", "0.npy")],

@@ -49,7 +49,7 @@ def test_line_numbers_are_those_of_an_editor(tmp_path: Path) -> None:
     [
         ("", "t.csv holds no rows"),
         ("path,x\n", "t.csv holds no rows"),
-        ("path,x\na,1\nb\n", "t.csv, line 3: 1 cells, where the first line names 2 columns"),
+        ("path,x\na,1\nb\n", "t.csv, line 3: 1 cells, but the first line names 2 columns"),
         ("path,x,X\na,1,2\n", "t.csv, line 1: Two columns are called 'x'"),
         ('path,x\na,1\n"b,2\n', "t.csv, line 3: unexpected end of data"),
     ],
@@ -67,5 +67,7 @@ def test_other_encodings_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["x", "nan", "inf", "1,5"])
 def test_invalid_numbers(tmp_path: Path, value: str) -> None:
     (row,) = read_table(table(tmp_path, f"path;start\na;{value}\n"), ALIASES).rows
-    with pytest.raises(CacheError, match=f"t.csv, line 2: The start '{value}' is not a number"):
+    with pytest.raises(
+        CacheError, match=f"t.csv, line 2: Column start holds '{value}', which is not"
+    ):
         row.number("start")

@@ -56,7 +56,7 @@ def test_a_shard_that_has_become_readable_is_kept(
     report = verify(cache)
     path.write_bytes(raw)
     (left,) = drop(cache, report)
-    assert left.path == path and "now it can" in left.reason
+    assert left.path == path and "but can be read now" in left.reason
     assert path.read_bytes() == raw
 
 

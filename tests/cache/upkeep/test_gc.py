@@ -131,7 +131,9 @@ def test_a_shard_used_after_planning_is_kept(cache: FeatureCache, feature: Finge
 
     report = collect(FeatureCache(cache.root), {}, older_than=timedelta(hours=2), on_progress=use)
     assert kept(cache, feature) in (KEYS[30:], KEYS[20:30])
-    assert [problem.reason for problem in report.problems] == ["It was used meanwhile."]
+    assert [problem.reason for problem in report.problems] == [
+        "The shard was used during the collection."
+    ]
     assert (report.features[0].removed, report.features[0].unreferenced) == (30, 10)
 
 

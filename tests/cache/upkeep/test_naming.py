@@ -28,7 +28,7 @@ def test_features_are_found_by_name_and_by_id(cache: FeatureCache) -> None:
 
 
 def test_several_features_of_a_name_are_listed_with_their_differences(cache: FeatureCache) -> None:
-    with pytest.raises(CacheError, match="holds 2 features 'mel'") as error:
+    with pytest.raises(CacheError, match="holds 2 features named 'mel'") as error:
         find_feature(cache, "mel")
     for hop, count in ((128, 1), (256, 2)):
         id = fingerprint("mel", hop=hop).id[:8]

@@ -58,7 +58,7 @@ def test_a_damaged_item_is_named(cache: FeatureCache, feature: Fingerprint) -> N
     assert (bad.fingerprint, bad.key, bad.origin, bad.group, bad.path, bad.row) == (
         feature, "key0013", "/speech/13.wav", "group1", path, 3,
     )  # fmt: skip
-    assert bad.reason == "It does not match its checksum."
+    assert bad.reason == "The array does not match its checksum."
 
 
 def test_a_damaged_packed_item_is_named(cache: FeatureCache, feature: Fingerprint) -> None:
@@ -153,7 +153,7 @@ def test_an_unreadable_folder_does_not_stop_verification(
     report = verify(cache)
     (bad,) = report.bad_files
     assert (bad.path, bad.kind) == (closed, "unreadable")
-    assert bad.reason == "It can't be read: Permission denied."
+    assert bad.reason == "The folder can't be read: Permission denied."
     assert (report.items, report.features, report.repairable) == (40, 1, False)
     assert [problem.path for problem in drop(cache, report)] == [closed]
 
@@ -197,7 +197,7 @@ def test_a_wrong_index_is_repaired(cache: FeatureCache, feature: Fingerprint) ->
     report = verify(cache)
     (bad,) = report.bad_files
     assert (bad.path, bad.kind) == (index, "index")
-    assert "It contradicts" in bad.reason
+    assert "The index contradicts" in bad.reason
     drop(cache, report)
     assert content(cache, feature) == before and verify(cache).fine
 

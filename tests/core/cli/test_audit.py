@@ -275,12 +275,12 @@ def test_a_run_reports_validation_speakers_and_speaker_dependence(spoken, other,
 
     # Two folds of three sentences leave no sentence for validation.
     text = said(spoken, split="sentence", folds=2)
-    assert "validation: held-out speakers of sentences that are trained on" in text
-    # In each fold 2 of the 9 speakers validate (0.2); all are tested in both folds.
-    assert "speaker-dependent: 14 of 18 test speakers are in training, too" in text
+    assert "validation: held-out speakers of the training sentences" in text
+    # Of the 9 speakers 2 validate (0.2), in each fold; all are tested in both.
+    assert "speaker-dependent: 14 of 18 test speakers are also in training" in text
     text = said(spoken, f"folder={other}", split="corpus", folds=2)
     assert "tested: folder; then table" in text or "tested: table; then folder" in text
-    assert "validation: held-out speakers of corpora that are trained on" in text
+    assert "validation: held-out speakers of the training corpora" in text
     assert "dependent" not in text
     text = said(spoken)
     assert "validation" not in text and "dependent" not in text

@@ -136,7 +136,7 @@ def test_the_output_of_a_comparison(compared, capsys):
     assert run_cli(["compare", "--resume", str(compared), "--quiet"]) == 0
     out = capsys.readouterr().out
     assert "Test UAR (%) by balancer and strategy" in out
-    assert "The gate holds in 8 of 8 cells" in out
+    assert "In 8 of 8 cells the chosen model" in out
     assert "…" not in out
     assert str(compared) in out
 

@@ -71,7 +71,7 @@ def test_the_output_of_explain(finished, capsys):
     assert "Shapley values of the modalities (points)" in printed
     assert "  time 0 to 3 " in printed
     assert "    all Wasserstein " in printed
-    assert "another replaces it" in printed
+    assert "another part replaces it" in printed
     assert f"every clip's: {out}" in printed
     assert json.loads(out.read_text())["permutations"] == 1
     out.unlink()  # other tests use the same run

@@ -1,6 +1,7 @@
 """Diagnoses of the strongest form of each injected fault, on a small demo corpus.
 
-benchmarks/faults.py reports detection rates by strength (docs/results/diagnosis.md).
+How often, at which strengths, and on real speech: benchmarks/faults.py and
+docs/reference/diagnosis.md.
 """
 
 import json

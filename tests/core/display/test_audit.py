@@ -56,7 +56,7 @@ def test_the_sentences_of_an_audit_and_the_paths_of_its_files(printed):
     found = audit(flattery=flattery, synthetic=True, adapt="speaker")
     lines = printed(print_audit, found, Path("audits/x"))
     assert any("flatters fused by 20.0 [10.0, 30.0]" in line for line in lines)
-    assert any(line.startswith("Generated voices, for trying the tool:") for line in lines)
+    assert any(line.startswith("The recordings are synthetic:") for line in lines)
     assert any(line.strip() == "UAR (%) by model and split, speaker-adapted" for line in lines)
     assert lines[-2:] == [
         "all figures: audits/x/audit.json, audit.csv",

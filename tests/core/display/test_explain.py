@@ -72,13 +72,13 @@ def test_each_group_has_a_row_and_zero_has_no_sign(printed):
     lines = printed(print_explanation, explanation(), Path("x"))
     assert row(lines, "fast")[:5] == ["+12.3", "[+5.0,", "+20.0]", "+0.50", "0.0"]
     assert row(lines, "fast")[-1] == "%" and row(lines, "all H0")[-1] == "n/a"
-    assert any(line.startswith("Parts that carry the same information share") for line in lines)
+    assert any(line.startswith("If parts carry the same information") for line in lines)
 
 
 def test_one_modality_has_no_shapley_values_and_no_hint_on_parts(printed):
     found = explanation(modalities=("mel",), contributions=(contribution(MEL),), folds=1)
     lines = printed(print_explanation, found, Path("x"))
-    assert not any("Shapley" in line or "Parts that carry" in line for line in lines)
+    assert not any("Shapley" in line or "If parts carry" in line for line in lines)
     assert ", 2 folds" not in lines[1]
 
 
@@ -127,8 +127,8 @@ def test_a_recording_starts_with_the_most_probable_class_and_the_strongest_parts
 def test_several_modalities_have_shapley_values(printed):
     lines = printed(print_clip, clip(modalities=("mel", "text")))
     assert row(lines, "mel") == ["+0.300", "0.400", "+1.00"]
-    assert row(lines, "slow") == ["0.700", "-0.80"]  # only whole modalities have one
-    assert any("from 0.500 without any modality" in line for line in lines)
+    assert row(lines, "slow") == ["0.700", "-0.80"]  # a modality has one, its parts do not
+    assert any("is 0.500 without any modality" in line for line in lines)
 
 
 def test_markup_and_control_characters_of_a_recording_are_plain_text(printed, nasty):

@@ -134,7 +134,7 @@ def test_adaptation_and_speaker_dependence_of_a_split(printed):
     plan.splits = (replace(split, train=heard, speaker_independent=False),)
     lines = printed(Display().say_split, plan, err=True)
     assert any("speaker-adapted: features are standardised" in line for line in lines)
-    assert "          speaker-dependent: 1 of 3 test speakers are in training, too" in lines
+    assert "          speaker-dependent: 1 of 3 test speakers are also in training" in lines
 
 
 def test_labels_and_corpora_are_plain_text(printed, nasty):

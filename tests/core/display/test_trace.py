@@ -24,7 +24,7 @@ def test_the_table_of_a_trace() -> None:
     assert "GPU" not in text
     trace = made_up()
     trace.cuda = True
-    assert "A GPU was used: these are host times" in "\n".join(table(trace))
+    assert "A GPU was used: the times are those of the host" in "\n".join(table(trace))
 
 
 def test_an_empty_trace_is_accepted() -> None:

@@ -233,7 +233,7 @@ def test_beating_the_single_modality_but_not_the_control_is_no_gain():
     assert results.reference == CONTROL
     assert "beats" not in results.verdict
     assert "No reliable difference between" in results.verdict
-    assert "better-trained single modality (a alone, for as many steps in all)" in results.verdict
+    assert "the control (a alone, trained for the same total steps)" in results.verdict
 
 
 def test_a_control_below_the_single_modality_does_not_change_the_verdict():
@@ -247,7 +247,7 @@ def test_a_control_below_the_single_modality_does_not_change_the_verdict():
 def test_the_verdict_compares_with_the_better_of_single_modality_and_control():
     _, results, _ = figures(control=[0, 3, 4, 7, 8, 11, 12, 15], single=range(16), fused=[])
     assert results.reference == CONTROL
-    assert "beats the better-trained single modality" in results.verdict
+    assert "beats the control (a alone" in results.verdict
     assert "+50.0" in results.verdict
 
 
@@ -255,7 +255,7 @@ def test_lines_compare_with_the_single_modality_and_the_control():
     _, results, _ = figures(control=[0], single=MOST)
     lines = comparison_lines(results)
     assert lines[0].startswith("fused minus a: ")
-    assert lines[1].startswith("fused minus control (a, as many steps in all): ")
+    assert lines[1].startswith("fused minus control (a alone, same total steps): ")
     assert results.comparisons[CONTROL].difference > 0  # control minus single
 
 

@@ -75,7 +75,7 @@ def test_a_violated_gate_is_reported(tmp_path):
     path.write_text(json.dumps(selection))
     found = summarise(tmp_path, request, {}, {}, READS)
     assert [row.gate for row in found.rows] == [False, True]
-    assert "The gate holds in 1 of 2 cells" in " ".join(sentences(found))
+    assert "In 1 of 2 cells the chosen model" in " ".join(sentences(found))
 
 
 def test_cells_that_could_not_be_trained_are_listed(tmp_path):

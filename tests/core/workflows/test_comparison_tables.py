@@ -57,13 +57,13 @@ def found(tmp_path):
 
 def test_the_first_sentence_names_the_inputs_of_the_best_cell(found):
     first = sentences(found)[0]
-    assert "It reads the trained baselines: " in first and "It learns from validation: " in first
+    assert "uses the trained baselines, " in first and "learns from validation: " in first
     plain = replace(found, best=replace(found.best, reads=()))
-    assert "It reads" not in sentences(plain)[0]
+    assert "uses the trained baselines" not in sentences(plain)[0]
 
 
 def test_caveats_come_last(found):
-    assert sentences(replace(found, synthetic=True))[-1].startswith("Generated voices")
+    assert sentences(replace(found, synthetic=True))[-1].startswith("The recordings are synthetic")
     dependent = sentences(replace(found, speaker_independent=False))
     assert dependent[-1] == "Speaker-dependent: training contains clips of the test speakers."
     adapted = sentences(replace(found, adapt="speaker"))

@@ -130,7 +130,7 @@ def test_parameters_out_of_range(bad):
 
 
 def test_rates_of_one_are_refused():
-    with pytest.raises(ParameterError, match="highest rate and must be below 1") as caught:
+    with pytest.raises(ParameterError, match="highest rate, must be below 1, and is") as caught:
         OPM(q_base=0.5, lam=1.0)
     assert "lam must be below 1" in str(caught.value.hint)
     with pytest.raises(ParameterError, match="'entry' or 'clip'"):

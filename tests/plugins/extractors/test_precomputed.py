@@ -96,10 +96,10 @@ def test_a_table_that_was_edited_is_read_again(table, tmp_path):
 WRONG = {
     "no table": ({}, "precomputed needs a table"),
     "missing": ({"table": "nowhere.csv"}, "nowhere.csv can't be read"),
-    "twice": ([("x.wav", 1, 2), ("x.wav", 1, 2)], "line 3: .*x.wav already has a row"),
+    "twice": ([("x.wav", 1, 2), ("x.wav", 1, 2)], "line 3: an earlier row is for .*x.wav, too"),
     "half empty": (
         [("x.wav", 1, ""), ("y.wav", 1, 2)],
-        "line 2: b empty, but other columns are not",
+        "line 2: some columns are empty: b",
     ),
     "a typo": (
         [("x.wav", 1, 2), ("y.wav", 1, "3,0"), ("z.wav", 2, 2)],
@@ -121,5 +121,5 @@ def test_unknown_and_non_numeric_columns_are_refused(table):
     path = table(("x.wav", 1, "u"))
     with pytest.raises(ParameterError, match=r"no column 'c'; it has: a, b\."):
         made(path, columns="c")
-    with pytest.raises(ParameterError, match="The b 'u' is not a number"):
+    with pytest.raises(ParameterError, match="Column b holds 'u', which is not a number"):
         made(path, columns="b")

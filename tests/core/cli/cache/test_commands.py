@@ -88,7 +88,7 @@ def test_half_precision_halves_the_bytes(corpus, tmp_path, capsys):
         (["--dtype", "float8"], "'float8' can't be stored. Accepted: float16, float32, float64"),
         (["--dtype", "mell=float16"], "Did you mean 'mel'"),
         (["--executor", "dask"], "needs the address of a scheduler"),
-        (["--scheduler", "tcp://x:1"], "have no scheduler"),
+        (["--scheduler", "tcp://x:1"], "be combined with processes of this machine"),
         (["--cache", ""], "The name of the cache folder is empty"),
     ],
 )

@@ -86,7 +86,8 @@ def test_a_bad_item_is_named_and_repaired(root, corpus, capsys):
     line, summary, advice = out.splitlines()
     (feature,) = FeatureCache(root).features()
     assert line == (
-        f"mel {feature.id[:8]}, {recording}, in {shard.path.name}: It does not match its checksum."
+        f"mel {feature.id[:8]}, {recording}, in {shard.path.name}: "
+        "The array does not match its checksum."
     )
     assert ", 1 bad;" in summary
     assert "fusion cache verify --repair" in advice
