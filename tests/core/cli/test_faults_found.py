@@ -1,7 +1,7 @@
 """Diagnoses of the strongest form of each injected fault, on a small demo corpus.
 
-How often, at which strengths, and on real speech: benchmarks/faults.py and
-docs/reference/diagnosis.md.
+benchmarks/faults.py measures detection rates by strength and on real speech
+(docs/results/diagnosis.md).
 """
 
 import json
