@@ -80,7 +80,7 @@ def several(folder: Path) -> str:
 BAD_ARRAYS: dict[str, tuple[Callable[[Path], str], str]] = {
     "shape": (lambda f: saved(f, np.zeros((3, 4), np.float32)),
               r"The array has shape \(3, 4\), but .*line 2 has \(3, 5\)"),
-    "dtype": (lambda f: saved(f, np.zeros((3, 5))), "float64, that of .*line 2 float32"),
+    "dtype": (lambda f: saved(f, np.zeros((3, 5))), "float64, but .*line 2 is float32"),
     "nan": (nan, r"holds NaN or infinite values, the first at \(1, 2\)"),
     "infinite": (lambda f: saved(f, np.full((3, 5), np.inf, np.float32)), "NaN or infinite"),
     "pickled": (lambda f: saved(f, np.array([{}]), allow_pickle=True),

@@ -265,7 +265,7 @@ def age(root, days):
 def test_gc_without_bounds_removes_nothing_and_says_so(root, capsys):
     code, out, err = said(capsys, "cache", "gc", "--cache", root)
     assert (code, err) == (0, "")
-    assert "54 items" in out and "needed by no run, kept: --older-than or --max-size" in out
+    assert "54 items" in out and "needed by no run, kept: use --older-than or --max-size" in out
     assert out.splitlines()[-1] == "removed: nothing"
     assert len(content(root)) == 54
 
