@@ -33,10 +33,10 @@ def measuring(*seconds: tuple[float, float]) -> Callable[[str, str], dict[str, A
 
 
 def test_change_is_that_of_the_medians(compare: Any) -> None:
-    found = compare.run(measuring((1, 9), (2, 3), (50, 2)), "a", 3)
-    assert found.before == [1, 2, 50] and found.now == [9, 3, 2]
-    assert found.change == pytest.approx(3 / 2 - 1)
-    assert found.slower(0.4) and not found.slower(0.6)
+    result = compare.run(measuring((1, 9), (2, 3), (50, 2)), "a", 3)
+    assert result.before == [1, 2, 50] and result.now == [9, 3, 2]
+    assert result.change == pytest.approx(3 / 2 - 1)
+    assert result.slower(0.4) and not result.slower(0.6)
 
 
 def test_a_slow_benchmark_is_measured_again(compare: Any) -> None:
@@ -51,9 +51,9 @@ def test_a_benchmark_that_the_baseline_cannot_run_is_skipped(compare: Any) -> No
     def measure(version: str, name: str) -> dict[str, Any]:
         return {"reason": "no such module"} if version == "before" else {"seconds": 1.0}
 
-    (found,) = compare.compare(measure, ["a"], 2, 0.2)
-    assert not found.slower(0.2)
-    assert list(compare.table([found], 0.2))[1] == (
+    (result,) = compare.compare(measure, ["a"], 2, 0.2)
+    assert not result.slower(0.2)
+    assert list(compare.table([result], 0.2))[1] == (
         "a  skipped: the baseline can't run it (no such module)"
     )
 
@@ -89,29 +89,29 @@ def test_results_are_compared_by_their_summaries(
 
 def test_rounds_alternate_between_functions(benchmark_module: Callable[[str], Any]) -> None:
     calls: list[str] = []
-    taken = benchmark_module("timing").in_turn(
+    used = benchmark_module("timing").in_turn(
         {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2
     )
-    assert calls == ["a", "b"] * 3 and taken.keys() == {"a", "b"}
+    assert calls == ["a", "b"] * 3 and used.keys() == {"a", "b"}
 
 
 def said_by(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks/compare.py"), *arguments],
         capture_output=True,
         text=True,
     )
-    return done.returncode, done.stdout + done.stderr
+    return finished.returncode, finished.stdout + finished.stderr
 
 
 def test_an_unknown_suite_is_refused() -> None:
-    code, said = said_by("sturt")
+    code, output = said_by("sturt")
     assert code != 0
-    assert said == "There is no suite 'sturt'; available: extraction, cache, training, start.\n"
+    assert output == "There is no suite 'sturt'; available: extraction, cache, training, start.\n"
 
 
 def test_an_unknown_baseline_is_refused() -> None:
-    code, said = said_by("--against", "no-such-tag", "start")
+    code, output = said_by("--against", "no-such-tag", "start")
     assert code == 2
-    assert said.startswith("Not compared: ")
-    assert "Traceback" not in said
+    assert output.startswith("Not compared: ")
+    assert "Traceback" not in output

@@ -30,11 +30,11 @@ def test_the_cache_on_its_own(tmp_path: Path) -> None:
         "\nprint(report.computed, array.take([1, 0, 1]).shape)"
         "\nimport sys; print(sorted({'torch', 'librosa', 'click'} & set(sys.modules)))"
     )
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert said.returncode == 0, said.stderr
-    assert said.stdout.splitlines() == ["2 (3, 1)", "[]"]
+    assert output.returncode == 0, output.stderr
+    assert output.stdout.splitlines() == ["2 (3, 1)", "[]"]
 
 
 PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
@@ -52,14 +52,14 @@ def test_the_steps_of_a_run_in_design_md_name_existing_code() -> None:
     text = (DOCS / "contributing/design.md").read_text()
     steps = re.findall(r"^\| \d+ \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
     assert len(steps) == 12
-    for told, where in steps:
+    for message, where in steps:
         files = [ROOT / path for path in re.findall(r"`([\w/.]+)`", where)]
         source = "\n".join(
             file.read_text()
             for place in files
             for file in (place.glob("*.py") if place.is_dir() else [place])
         )
-        for name in re.findall(r"`(\w+)`", told):
+        for name in re.findall(r"`(\w+)`", message):
             if name != "RunConfig":  # defined in another file
                 assert re.search(rf"^(def|class) {name}\b", source, re.MULTILINE), (name, where)
 

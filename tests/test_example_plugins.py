@@ -54,10 +54,10 @@ def test_the_metadata_matches_the_source(name: str) -> None:
 def test_the_source_conforms(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     kind, settings = PLUGINS[name]
     code = run_cli(["plugins", "check", str(source(name)), *settings])
-    said = capsys.readouterr().out
-    assert code == 0, said
-    assert f"{kind} {name!r}" in said
-    assert " 0 failed" in said
+    output = capsys.readouterr().out
+    assert code == 0, output
+    assert f"{kind} {name!r}" in output
+    assert " 0 failed" in output
 
 
 # -- the tutorial ----------------------------------------------------------------------
@@ -100,9 +100,9 @@ def test_the_tutorials_commands_and_options_exist(line: str) -> None:
     group: click.Command = cli
     while isinstance(group, click.Group):
         context = click.Context(group)
-        found = group.get_command(context, words.pop(0))
-        assert found is not None, line
-        group = found
+        result = group.get_command(context, words.pop(0))
+        assert result is not None, line
+        group = result
     options = {name for parameter in group.params for name in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= options
 
@@ -126,6 +126,6 @@ def test_a_package_installs_and_passes_its_own_tests(
     shutil.copytree(EXAMPLES / name, package, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
     environment.install(package)
     (package / f"fusion_{name}.py").unlink()
-    said = environment.command("python -m pytest -q -p no:cacheprovider", package)
-    assert " passed" in said
+    output = environment.command("python -m pytest -q -p no:cacheprovider", package)
+    assert " passed" in output
     assert name in environment.command("fusion plugins list", package)

@@ -18,20 +18,20 @@ def called(*args):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here: it would be measured")
 def test_without_a_gpu_it_ends_with_a_message(tmp_path):
-    said = called("--out", str(tmp_path / "gpu.json"))
-    assert said.returncode == 1
-    assert said.stderr.startswith("This benchmark needs a CUDA device, but torch finds none.")
-    assert "Traceback" not in said.stderr
+    output = called("--out", str(tmp_path / "gpu.json"))
+    assert output.returncode == 1
+    assert output.stderr.startswith("This benchmark needs a CUDA device, but torch finds none.")
+    assert "Traceback" not in output.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
 def test_a_rehearsal_runs_every_part(tmp_path):
-    said = called("--rehearse", "--out", str(tmp_path / "gpu.json"))
-    assert said.returncode == 0, said.stderr
+    output = called("--rehearse", "--out", str(tmp_path / "gpu.json"))
+    assert output.returncode == 0, output.stderr
     figures = json.loads((tmp_path / "gpu.json").read_text())
     assert figures["rehearsal"] is True
     assert figures["clips per second"].keys() >= {"plain loop", "ours, default branch"}
     assert figures["experiment"]["seconds"].keys() >= {"1"}
-    assert "these figures mean nothing" in said.stdout
-    assert "12 trainings of one experiment" in said.stdout
+    assert "these figures mean nothing" in output.stdout
+    assert "12 trainings of one experiment" in output.stdout

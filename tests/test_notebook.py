@@ -83,12 +83,12 @@ def test_the_notebook_runs_and_its_claims_hold(
         notebook, timeout=1200, kernel_name="python3",
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute()  # fmt: skip
-    found = json.loads(notebook.cells[-1].outputs[0].text)
+    result = json.loads(notebook.cells[-1].outputs[0].text)
     # The margin is large, because one validation clip is a point of UAR.
-    assert found["fused_before"] < found["single_before"] - 0.05
-    assert "scale_mismatch" in found["faults"]
-    assert found["steps"][0] == "base" and len(found["steps"]) > 1
-    assert found["val_after"] >= max(found["single_before"], found["single_after"])
-    assert found["reports"] == [True, True]
-    assert found["shapley"] == pytest.approx(found["uar"] - 1 / found["classes"], abs=1e-6)
+    assert result["fused_before"] < result["single_before"] - 0.05
+    assert "scale_mismatch" in result["faults"]
+    assert result["steps"][0] == "base" and len(result["steps"]) > 1
+    assert result["val_after"] >= max(result["single_before"], result["single_after"])
+    assert result["reports"] == [True, True]
+    assert result["shapley"] == pytest.approx(result["uar"] - 1 / result["classes"], abs=1e-6)
     assert (tmp_path / "runs/repair_a_failing_fusion/repaired/repair.json").is_file()

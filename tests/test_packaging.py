@@ -49,19 +49,19 @@ def distributions(requirements):
 
 def modules_imported(*tops, by=()):
     """Return the modules that files below `tops` import, or name in calls of functions `by`."""
-    found = set()
+    result = set()
     for path in (path for top in tops for path in (ROOT / top).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Import(names=names):
-                    found |= {alias.name for alias in names}
+                    result |= {alias.name for alias in names}
                 case ast.ImportFrom(level=0, module=str(name)):
-                    found.add(name)
+                    result.add(name)
                 case ast.Call(
                     func=ast.Name(id=name) | ast.Attribute(attr=name), args=arguments
                 ) if name in by:
-                    found |= {str(a.value) for a in arguments if isinstance(a, ast.Constant)}
-    return {name.partition(".")[0] for name in found}
+                    result |= {str(a.value) for a in arguments if isinstance(a, ast.Constant)}
+    return {name.partition(".")[0] for name in result}
 
 
 def data_files():
@@ -138,8 +138,8 @@ def test_nothing_is_imported_under_two_names():
         "bad = [m for m in sys.modules if m.split('.')[0] in ('core', 'plugins', 'cache')]; "
         "sys.exit(' '.join(bad) or 0)"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert found.returncode == 0, found.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.parametrize("name", fusion.__all__)
@@ -157,8 +157,8 @@ def test_every_suite_exists(name):
 def test_the_public_modules_import_no_heavy_library(module):
     heavy = "{'torch', 'numpy', 'click', 'pytest', 'pluggy'}"
     code = f"import sys, {module}; sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_only_the_suites_import_pytest():

@@ -29,9 +29,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> FreshEnvironment:
     return FreshEnvironment(tmp_path_factory.mktemp("fresh"))
 
 
-def printed(said: str) -> list[str]:
+def printed(output: str) -> list[str]:
     """Return the commands that were printed for the user."""
-    return [line.strip() for line in said.partition("Next:")[2].splitlines() if line.strip()]
+    return [line.strip() for line in output.partition("Next:")[2].splitlines() if line.strip()]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,9 +54,9 @@ def test_a_new_plugin_works_unchanged(
     (package / f"fusion_{name}.py").rename(tmp_path / "moved.py")
 
     *checks, run = commands
-    said = [environment.command(line, package) for line in checks]
-    assert " passed" in said[0] and "failed" not in said[0]
-    assert f"{kind} {name!r}" in said[-1] and " 0 failed" in said[-1]
+    output = [environment.command(line, package) for line in checks]
+    assert " passed" in output[0] and "failed" not in output[0]
+    assert f"{kind} {name!r}" in output[-1] and " 0 failed" in output[-1]
 
     out = tmp_path / "out"
     more = ["--jobs", "1", "--quiet", "--out", str(out)]

@@ -18,16 +18,16 @@ INSTALLS = re.compile(r"^(python3 -m venv|\. \.venv|pip install)")
 
 def commands() -> list[list[str]]:
     """Return the arguments of each command, in the order of the page."""
-    found = []
+    result = []
     for language, text in BLOCKS:
         if language == "python":
-            found.append([sys.executable, "-c", text])
+            result.append([sys.executable, "-c", text])
             continue
         for line in text.splitlines():
             if not INSTALLS.match(line):
                 program, *arguments = line.split()
-                found.append([*{"python": [sys.executable]}.get(program, [program]), *arguments])
-    return found
+                result.append([*{"python": [sys.executable]}.get(program, [program]), *arguments])
+    return result
 
 
 def test_only_the_installation_is_excluded() -> None:
@@ -48,7 +48,7 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
     outputs = []
     for command in commands():
         program = [sys.executable, "-m", "fusion"] if command[0] == "fusion" else command[:1]
-        done = subprocess.run(
+        finished = subprocess.run(
             [*program, *command[1:]],
             cwd=tmp_path,
             env=environment,
@@ -56,8 +56,8 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
             text=True,
             check=False,
         )
-        assert done.returncode == 0, (command, done.stderr)
-        outputs.append(done.stdout)
+        assert finished.returncode == 0, (command, finished.stderr)
+        outputs.append(finished.stdout)
     assert "480 recordings" in outputs[0]
     for run in ("first", "folds", "broken", "python"):
         assert (tmp_path / "runs" / run / "report.html").is_file()

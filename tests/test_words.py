@@ -17,8 +17,8 @@ QUOTING = {"docs/contributing/words.md"}
     "folder", ["core", "cache", "plugins", "examples", "benchmarks", "docs/generate"]
 )
 def test_the_code_keeps_the_rules(folder: str) -> None:
-    found = [str(hit) for file in python_files(ROOT / folder) for hit in hits(file)]
-    assert found == [], "python tests/helpers/prose.py lists them"
+    result = [str(hit) for file in python_files(ROOT / folder) for hit in hits(file)]
+    assert result == [], "python tests/helpers/prose.py lists them"
 
 
 def test_the_documentation_keeps_the_rules() -> None:

@@ -86,9 +86,9 @@ def test_spawned_data_loader_workers(tmp_path: Path) -> None:
         cache = fill(tmp_path / kind, kind)
         arrays += [cache.open(fingerprint(), KEYS, verify="always") for _ in range(2)]
         arrays[-1].load()
-    found = loaded(SideBySide(arrays), "spawn")  # (N, 8, ...)
+    result = loaded(SideBySide(arrays), "spawn")  # (N, 8, ...)
     for number, array in enumerate(arrays):
-        np.testing.assert_array_equal(found[:, number], ARRAYS)
+        np.testing.assert_array_equal(result[:, number], ARRAYS)
         np.testing.assert_array_equal(array.load(), ARRAYS)
 
 
@@ -114,8 +114,8 @@ def test_forked_processes_read_concurrently_with_their_parent(array: FeatureArra
 def test_threads_read_concurrently(array: FeatureArray) -> None:
     batches = [np.random.default_rng(n).integers(0, N, 16) for n in range(100)]
     with ThreadPoolExecutor(8) as pool:
-        for rows, found in zip(batches, pool.map(array.take, batches), strict=True):
-            np.testing.assert_array_equal(found, ARRAYS[rows])
+        for rows, result in zip(batches, pool.map(array.take, batches), strict=True):
+            np.testing.assert_array_equal(result, ARRAYS[rows])
 
 
 def test_an_array_can_be_pickled_with_open_files(array: FeatureArray) -> None:

@@ -39,8 +39,8 @@ class DetailedError(CacheError):
 )
 def test_an_error_can_be_pickled_completely(error: FusionError) -> None:
     error.add_note("of the plugin mel")
-    found = pickle.loads(pickle.dumps(error))
-    assert type(found) is type(error)
-    assert (found.message, found.hint, str(found)) == (error.message, error.hint, str(error))
-    assert found.__dict__ == error.__dict__  # including notes
-    assert found.args == (error.message,)
+    result = pickle.loads(pickle.dumps(error))
+    assert type(result) is type(error)
+    assert (result.message, result.hint, str(result)) == (error.message, error.hint, str(error))
+    assert result.__dict__ == error.__dict__  # including notes
+    assert result.args == (error.message,)

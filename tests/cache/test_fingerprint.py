@@ -112,7 +112,7 @@ def test_same_id_in_another_process() -> None:
         "from fusion.cache import Fingerprint;"
         "print(Fingerprint('mel', '1', {'b': 0.1, 'a': 1e300, 'ä': 'ß'}, 'float32', (2,), {}).id)"
     )
-    here = Fingerprint("mel", "1", {"ä": "ß", "a": 1e300, "b": 0.1}, "float32", (2,), {}).id
+    local = Fingerprint("mel", "1", {"ä": "ß", "a": 1e300, "b": 0.1}, "float32", (2,), {}).id
     for seed in ("0", "1"):
         result = subprocess.run(
             [sys.executable, "-c", code],
@@ -121,7 +121,7 @@ def test_same_id_in_another_process() -> None:
             text=True,
             check=True,
         )
-        assert result.stdout.strip() == here
+        assert result.stdout.strip() == local
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ for line in sys.stdin:
 
 def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
     """Return examples of hypothesis, including corner cases."""
-    found: list[Any] = []
+    result: list[Any] = []
 
     @settings(
         max_examples=count, database=None, deadline=None, phases=[Phase.generate],
@@ -61,10 +61,10 @@ def drawn(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
     )  # fmt: skip
     @given(strategy)
     def collect(case: Any) -> None:
-        found.append(case)
+        result.append(case)
 
     collect()
-    return found
+    return result
 
 
 @functools.cache
@@ -75,9 +75,9 @@ def cases() -> tuple[list[Any], list[Any]]:
 
 def check(python: str, environment: dict[str, str], tmp_path: Path) -> None:
     """Check that another interpreter computes the same keys."""
-    made, recorded = cases()
+    created, recorded = cases()
     lines, expected = [], []
-    for case in made:
+    for case in created:
         lines.append(json.dumps(case))
         expected.append(Fingerprint(**{**case, "shape": tuple(case["shape"])}).id)
     for content, start, end in recorded:
@@ -115,9 +115,9 @@ def test_keys_in_another_python(
     bin_folder = environment / ("Scripts" if os.name == "nt" else "bin")
     install = [bin_folder / "python", "-m", "pip", "install", "-q", "numpy"]
     for command in ([python, "-m", "venv", environment], install):
-        made = subprocess.run(command, capture_output=True, text=True, check=False)
-        if made.returncode:
-            pytest.skip(f"no numpy for Python {version}: {made.stderr.strip()[-200:]}")
+        created = subprocess.run(command, capture_output=True, text=True, check=False)
+        if created.returncode:
+            pytest.skip(f"no numpy for Python {version}: {created.stderr.strip()[-200:]}")
     # The checkout is importable as the package `fusion`; computing keys needs only numpy.
     (folder / "fusion").symlink_to(ROOT, target_is_directory=True)
     check(str(bin_folder / "python"), {"PYTHONPATH": str(folder)}, tmp_path)
@@ -135,10 +135,10 @@ def interpreter(version: str) -> str | None:
 def says_version(name: str, version: str) -> bool:
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
-        said = subprocess.run([name, "-c", code], capture_output=True, text=True, check=False)
+        output = subprocess.run([name, "-c", code], capture_output=True, text=True, check=False)
     except OSError:
         return False
-    return said.stdout.strip() == version
+    return output.stdout.strip() == version
 
 
 def changed(case: dict[str, Any]) -> list[Callable[[dict[str, Any]], dict[str, Any]]]:

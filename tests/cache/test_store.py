@@ -166,7 +166,7 @@ def test_info_names_a_folder_whose_fingerprint_is_damaged(tmp_path: Path) -> Non
     cache = fill(tmp_path, shards=1)
     readable = cache.folder(fingerprint()) / "fingerprint.json"
     readable.write_text(readable.read_text().replace('"1"', '"2"'))
-    assert [found.items for found in cache.info()] == [len(KEYS)]  # known from the shards
+    assert [result.items for result in cache.info()] == [len(KEYS)]  # known from the shards
     (problem,) = cache.problems
     assert problem.path == readable and "but its folder has id" in problem.reason
     np.testing.assert_array_equal(cache.open(fingerprint(), KEYS).load(), ARRAYS)
@@ -215,7 +215,7 @@ def test_an_unreadable_folder_is_named(tmp_path: Path, mode: int, request) -> No
     folder.chmod(mode)
     request.getfixturevalue("nobody")
     cache = FeatureCache(cache.root)
-    assert [found.fingerprint for found in cache.info()] == [other]
+    assert [result.fingerprint for result in cache.info()] == [other]
     (problem,) = cache.problems
     assert problem.line == f"{folder} can't be read: Permission denied."
 

@@ -101,7 +101,7 @@ def test_every_argument_is_documented():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         ({"stratgy": "gated"}, "Did you mean 'strategy'"),
         ({"resume": "runs/x"}, "fusion.resume(RUN)"),
@@ -119,10 +119,10 @@ def test_every_argument_is_documented():
         ({"verify": "never"}, "There is no choice for verify 'never'"),
     ],
 )
-def test_wrong_arguments_are_refused_with_a_suggestion(arguments, said, tmp_path):
+def test_wrong_arguments_are_refused_with_a_suggestion(arguments, output, tmp_path):
     with pytest.raises(fusion.UserError) as caught:
         fusion.run(**arguments, out=tmp_path / "run", quiet=True)
-    assert said in str(caught.value)
+    assert output in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
@@ -181,13 +181,13 @@ def test_predict_labels_recordings(result):
 
     corpus = make(Demo, None, settings={"speakers": 6, "clips": 2}, owner="demo")
     paths = [clip.recording.path for clip in list(corpus.clips())[:2]]
-    found = result.predict(paths)
-    assert [p.path for p in found] == paths
-    for prediction in found:
+    matches = result.predict(paths)
+    assert [p.path for p in matches] == paths
+    for prediction in matches:
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
         assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.get)
     (alone,) = result.predict(str(paths[0]))
-    assert alone.probabilities == pytest.approx(found[0].probabilities, abs=1e-6)
+    assert alone.probabilities == pytest.approx(matches[0].probabilities, abs=1e-6)
     assert "no.wav" in result.predict("no.wav")[0].error
 
 
@@ -245,12 +245,14 @@ def test_a_script_needs_no_main_guard(tmp_path):
     """Extraction, trainings and evaluation each start worker processes."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(small=SMALL, cache=str(tmp_path / "cache")))
-    said = said_by(script)
-    assert said.stdout.splitlines() == ["once", f"4 {script} None"], said.stderr
+    output = said_by(script)
+    assert output.stdout.splitlines() == ["once", f"4 {script} None"], output.stderr
 
 
 def test_import_fusion_loads_no_heavy_package():
     code = ("import sys, fusion; dir(fusion); heavy = {'torch', 'numpy', 'click', 'pluggy'}; "
             "print(sorted(heavy & set(sys.modules)))")  # fmt: skip
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.strip() == "[]"

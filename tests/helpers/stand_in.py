@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 class StandIn(SimpleNamespace):
     presence = None
-    there = None
+    has_modality = None
 
     @property
-    def known(self):
+    def batch_modalities(self):
         for name in ("modalities", "unimodal", "embeddings"):
             if hasattr(self, name):
                 return list(getattr(self, name))

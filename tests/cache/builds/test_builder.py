@@ -76,13 +76,13 @@ def test_a_full_small_disk(small_disk: Path, jobs: int) -> None:
     with pytest.raises(StorageError, match="No space left") as caught:
         build(cache, [(Ramp(big), items(40))], jobs=jobs)
     assert "finished items are kept" in str(caught.value)
-    there = 40 - len(cache.missing(big, [item.key for item in items(40)]))
-    assert there in (8, 16)  # shards of 8
+    present = 40 - len(cache.missing(big, [item.key for item in items(40)]))
+    assert present in (8, 16)  # shards of 8
     folder = cache.folder(big)
     assert list(folder.glob(".*")) == list((folder / "claims").iterdir()) == []
     if os.system(f"mount -o remount,size=8m '{small_disk}'") == 0:
         report = build(cache, [(Ramp(big), items(40))], jobs=jobs)
-        assert (report.computed, report.present) == (40 - there, there)
+        assert (report.computed, report.present) == (40 - present, present)
         stored(cache, list(range(40)), big)
 
 
@@ -110,15 +110,15 @@ def test_items_removed_between_builds_are_computed_again(cache: FeatureCache) ->
 
 
 def test_parts_cover_every_item_once(tmp_path: Path) -> None:
-    seen: list[str] = []
+    recorded: list[str] = []
     for number in (1, 2, 3):
         cache = FeatureCache(tmp_path / str(number))
         # Reversed, because the parts depend only on the keys.
         report = build(cache, [(Ramp(fingerprint()), items(50)[::-1])], jobs=1, part=(number, 3))
         keys = [key for shard in shards(cache, fingerprint()) for key in shard.keys]
         assert report.computed == len(keys) in (16, 17)
-        seen += keys
-    assert sorted(seen) == [item.key for item in items(50)]
+        recorded += keys
+    assert sorted(recorded) == [item.key for item in items(50)]
 
 
 def test_parts_of_a_partly_finished_feature(cache: FeatureCache) -> None:

@@ -50,7 +50,7 @@ def test_an_error_of_the_program_is_raised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         ({"kind": "slurm"}, "no executor 'slurm'. Known: processes, dask, ray"),
         ({"jobs": 0}, "at least 1 job"),
@@ -61,8 +61,8 @@ def test_an_error_of_the_program_is_raised(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_invalid_arguments_are_refused(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(CacheError, match=said), open_workers(**arguments):
+def test_invalid_arguments_are_refused(arguments: dict[str, Any], output: str) -> None:
+    with pytest.raises(CacheError, match=output), open_workers(**arguments):
         pass
 
 
@@ -89,8 +89,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("PYTHONPATH", with_helpers()["PYTHONPATH"])
     with distributed.LocalCluster(
         n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None
-    ) as made:
-        yield made
+    ) as created:
+        yield created
 
 
 @pytest.mark.slow
@@ -200,10 +200,10 @@ def test_a_dying_dask_scheduler_is_reported(
         with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
             while True:  # until the worker has registered
                 try:
-                    with open_workers("dask", scheduler=address) as found:
+                    with open_workers("dask", scheduler=address) as result:
                         work = [(Ramp(fingerprint(), delay=0.05), items(400))]
                         with pytest.raises(CacheError, match="no longer answers") as caught:
-                            build(cache, work, on=found, on_progress=kill)
+                            build(cache, work, on=result, on_progress=kill)
                     break
                 except CacheError as error:
                     assert "has no workers" in str(error)
@@ -212,8 +212,8 @@ def test_a_dying_dask_scheduler_is_reported(
         scheduler.kill()
         worker.kill()
     assert "Finished items are kept" in str(caught.value)
-    there = 400 - len(cache.missing(fingerprint(), [item.key for item in items(400)]))
-    assert there >= 20
+    present = 400 - len(cache.missing(fingerprint(), [item.key for item in items(400)]))
+    assert present >= 20
 
 
 def test_workers_of_one_machine_can_be_limited() -> None:

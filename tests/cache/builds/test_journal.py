@@ -89,8 +89,8 @@ def test_the_size_of_the_journal_is_limited(
     for n in range(100):
         record(cache, n, 0)
         assert (cache.root / BUILDS).stat().st_size <= 4000
-    kept = [build.present for build in builds(cache)]
-    assert kept == list(range(kept[0], 100)) and len(kept) >= 8
+    stored = [build.present for build in builds(cache)]
+    assert stored == list(range(stored[0], 100)) and len(stored) >= 8
     assert [path.name for path in cache.root.iterdir()] == [BUILDS]
 
 

@@ -40,12 +40,12 @@ def content(cache: FeatureCache) -> dict[str, bytes]:
 
 def resume(cache: FeatureCache, log: Path, count: int = COUNT) -> None:
     """Resume a build, and check that it computes exactly the missing items and is complete."""
-    there = content(cache)
-    assert there.items() <= undisturbed(count).items()
+    present = content(cache)
+    assert present.items() <= undisturbed(count).items()
     report = build(cache, [(Ramp(fingerprint(), log=str(log)), items(count))], jobs=1)
     computed = sorted(map(int, log.read_text().split())) if log.exists() else []
-    assert computed == [n for n in range(count) if f"key{n:04d}" not in there]
-    assert (report.computed, report.present, report.failures) == (len(computed), len(there), [])
+    assert computed == [n for n in range(count) if f"key{n:04d}" not in present]
+    assert (report.computed, report.present, report.failures) == (len(computed), len(present), [])
     assert content(cache) == undisturbed(count)
     shards = list(FeatureCache(cache.root).shards(fingerprint()))
     assert sum(len(shard.keys) for shard in shards) == count  # no item is stored twice
@@ -64,25 +64,25 @@ def test_a_kill_at_any_step_keeps_finished_items(
 ) -> None:
     """Two chunks, with three items and two items."""
     monkeypatch.setattr(work_module, "_MIN_ITEMS", 3)
-    told = tmp_path / "told"
+    message = tmp_path / "told"
 
     def work(root: Path) -> None:
-        told.write_text("0")
-        shown = lambda progress: told.write_text(str(progress.done))  # noqa: E731
+        message.write_text("0")
+        shown = lambda progress: message.write_text(str(progress.done))  # noqa: E731
         build(FeatureCache(root), [(Ramp(fingerprint()), items(5))], jobs=1, on_progress=shown)
 
     steps: Counter[str] = Counter()
     left = []
     for root, step in kills(tmp_path / "caches", work):
         cache = FeatureCache(root)
-        there = content(cache)
-        assert len(there) in (0, 3, 5)  # complete shards
-        assert len(there) >= int(told.read_text())  # items reported as finished are stored
+        present = content(cache)
+        assert len(present) in (0, 3, 5)  # complete shards
+        assert len(present) >= int(message.read_text())  # items reported as finished are stored
         resume(cache, Path(f"{root}.log"), 5)
         collect(cache, {})
         nothing_is_left_over(cache)
         steps[step] += 1
-        left.append(len(there))
+        left.append(len(present))
     assert left == sorted(left)
     assert {0, 3, 5} == set(left)
     folder = fingerprint().folder_name
@@ -121,9 +121,9 @@ def start_builder(
     )
 
 
-def counted(said: str) -> int:
+def counted(output: str) -> int:
     """Return the last count that a builder printed."""
-    return max([0, *(int(line.split("/")[0]) for line in said.splitlines() if "/" in line)])
+    return max([0, *(int(line.split("/")[0]) for line in output.splitlines() if "/" in line)])
 
 
 @pytest.mark.parametrize(("builders", "jobs"), [pytest.param(1, 2, marks=pytest.mark.slow), (2, 1)])
@@ -132,12 +132,12 @@ def test_a_builder_killed_after_its_first_chunk(tmp_path: Path, builders: int, j
     cache = FeatureCache(tmp_path / "cache")
     running = [start_builder(cache.root, jobs=jobs, delay=0.01, end=8)]
     running += [start_builder(cache.root, jobs=jobs, delay=0.01) for _ in range(builders - 1)]
-    said = [process.communicate(timeout=100)[0] for process in running]
+    output = [process.communicate(timeout=100)[0] for process in running]
     assert running[0].returncode in (-9, 0)  # 0 if the second builder finished first
-    there = content(cache)
-    assert len(there) >= max(map(counted, said))
+    present = content(cache)
+    assert len(present) >= max(map(counted, output))
     if builders > 1:
-        assert there == undisturbed()
+        assert present == undisturbed()
     resume(cache, tmp_path / "log")
 
 
@@ -162,10 +162,10 @@ def test_a_kill_at_any_moment_keeps_finished_items(
             time.sleep(chance.uniform(0, 0.5 / builders))
             process.kill()
         finished = [counted(process.communicate(timeout=60)[0]) for process in running]
-        there = content(cache)
-        assert len(there) >= max(finished)  # items reported as finished are stored
+        present = content(cache)
+        assert len(present) >= max(finished)  # items reported as finished are stored
         if victims < builders:
-            assert there == undisturbed()  # the other builder completed
+            assert present == undisturbed()  # the other builder completed
         resume(cache, tmp_path / f"{number}.log")
         interrupted += min(finished[:victims]) < COUNT
     assert interrupted >= 2  # most of them, unless the machine is very fast

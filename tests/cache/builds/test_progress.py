@@ -39,16 +39,16 @@ def test_strict_stops_at_the_first_failure(cache: FeatureCache, jobs: int) -> No
 
 
 def test_progress_is_reported(cache: FeatureCache, on: Workers) -> None:
-    seen: list[Progress] = []
+    recorded: list[Progress] = []
     work = [(Ramp(fingerprint("one"), bad=(3,)), items(40)), (Ramp(fingerprint("two")), items(9))]
-    build(cache, work, on=on, on_progress=seen.append)
-    assert seen[0] == Progress("", 0, 49, 0)
-    assert [p.done for p in seen] == sorted(p.done for p in seen)
-    assert (seen[-1].done, seen[-1].total, seen[-1].failed) == (49, 49, 1)
-    assert {p.feature for p in seen[1:]} == {"one", "two"}
-    seen.clear()
-    build(cache, work[1:], on=on, on_progress=seen.append)
-    assert seen == [Progress("", 0, 0, 0)]
+    build(cache, work, on=on, on_progress=recorded.append)
+    assert recorded[0] == Progress("", 0, 49, 0)
+    assert [p.done for p in recorded] == sorted(p.done for p in recorded)
+    assert (recorded[-1].done, recorded[-1].total, recorded[-1].failed) == (49, 49, 1)
+    assert {p.feature for p in recorded[1:]} == {"one", "two"}
+    recorded.clear()
+    build(cache, work[1:], on=on, on_progress=recorded.append)
+    assert recorded == [Progress("", 0, 0, 0)]
 
 
 def chunk() -> Chunk:
@@ -56,8 +56,8 @@ def chunk() -> Chunk:
 
 
 def test_a_tally_counts_every_item_once() -> None:
-    seen: list[Progress] = []
-    tally = Tally(10, seen.append, strict=False)
+    recorded: list[Progress] = []
+    tally = Tally(10, recorded.append, strict=False)
     came = Result(computed=2, failures=[(1, "bad")], absent=[(3, "none")], deferred=[4])
     tally.add(chunk(), came)
     (later,) = tally.take_deferred()
@@ -67,7 +67,7 @@ def test_a_tally_counts_every_item_once() -> None:
     assert (tally.computed, tally.present) == (2, 1)
     assert tally.failures == [Failure("ramp", "key0001", 1, "bad")]
     assert tally.absent == [Failure("ramp", "key0003", 3, "none")]
-    assert seen == [
+    assert recorded == [
         Progress("", 0, 10, 0),
         Progress("ramp", 4, 10, 1),  # deferred items are not counted as done
         Progress("ramp", 5, 10, 1),

@@ -190,18 +190,18 @@ def test_a_shard_with_an_old_time_is_found(cache: FeatureCache) -> None:
 
     The modification time of the shard is older than that of present shards.
     """
-    done = []
+    finished = []
 
     def finish(progress: Progress) -> None:
         if progress.done == 0:
             cache.add(fingerprint(), ["key0005"], [array_of(5)])
             for shard in shards(cache, fingerprint()):
                 os.utime(shard.path, (1000, 1000))
-            done.append(progress)
+            finished.append(progress)
 
     build(cache, [(Ramp(fingerprint()), items(10, first=50))], jobs=1)
     report = build(cache, [(Ramp(fingerprint()), items(20))], jobs=1, on_progress=finish)
-    assert done
+    assert finished
     assert (report.computed, report.present) == (19, 1)
 
 

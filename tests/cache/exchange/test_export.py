@@ -260,13 +260,13 @@ def test_a_kill_at_any_step_leaves_no_mixture_of_old_and_new_files(
         export(out, ["key1", "key0"])
 
     old, new = export(tmp_path / "old", ["key1", "key0"]), export(tmp_path / "new")
-    seen = []
+    recorded = []
     for out, _ in kills(tmp_path / "outs", export, before):
         first, *table = (
             file.read_bytes() if file.exists() else None for file in files_of(out / "x", form)
         )
         assert [first, *table] in (old, new) or (first is None and table[0] in (old[1], new[1]))
-        seen.append(first)
+        recorded.append(first)
         assert export(out) == new
         assert set(out.iterdir()) == set(files_of(out / "x", form))
-    assert seen[0] == old[0] and seen[-1] == new[0]
+    assert recorded[0] == old[0] and recorded[-1] == new[0]

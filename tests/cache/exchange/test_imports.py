@@ -30,9 +30,11 @@ from fusion.core.contracts.errors import CacheError
 def test_numbers_become_arrays_of_one(folder: Path, cache: FeatureCache) -> None:
     with h5py.File(folder / "age.h5", "w") as file:
         file["age"], file["paths"] = np.arange(6), PATHS
-    made = import_feature(cache, "age", folder / "age.h5").fingerprint
-    assert (made.shape, made.dtype) == ((1,), "int64")
-    np.testing.assert_array_equal(cache.open(made, wav_keys(folder)).load(), np.arange(6)[:, None])
+    created = import_feature(cache, "age", folder / "age.h5").fingerprint
+    assert (created.shape, created.dtype) == ((1,), "int64")
+    np.testing.assert_array_equal(
+        cache.open(created, wav_keys(folder)).load(), np.arange(6)[:, None]
+    )
 
 
 # -- repeated imports ----------------------------------------------------------------
@@ -73,8 +75,8 @@ def test_a_stopped_import_can_be_resumed(
     keys = [key for key, _ in rows]
     for where in (cache, undisturbed):
         assert len(where.catalogue(VIDEO)) == count  # no item twice
-        found = where.open(VIDEO, keys, verify="always").load()
-        np.testing.assert_array_equal(found, [array_of(n) for n in range(count)])
+        result = where.open(VIDEO, keys, verify="always").load()
+        np.testing.assert_array_equal(result, [array_of(n) for n in range(count)])
 
 
 def test_other_arrays_need_another_version(folder: Path, cache: FeatureCache) -> None:
@@ -94,9 +96,11 @@ def test_one_version_has_one_shape_and_dtype(folder: Path, cache: FeatureCache) 
         CacheError, match=r"float32 arrays of shape \(3, 5\); the arrays to import are float16"
     ):
         import_feature(cache, "video", plain(folder), dtype="float16")
-    made = import_feature(cache, "video", plain(folder), dtype="float16", version="2").fingerprint
+    created = import_feature(
+        cache, "video", plain(folder), dtype="float16", version="2"
+    ).fingerprint
     np.testing.assert_array_equal(
-        cache.open(made, wav_keys(folder)).load(),
+        cache.open(created, wav_keys(folder)).load(),
         np.stack([array_of(n) for n in range(6)]).astype(np.float16),
     )
 
@@ -132,20 +136,20 @@ def test_exported_arrays_can_be_imported(
     arrays = data.draw(hnp.arrays(dtype, (count, *shape), elements=elements))
     places = st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n"), max_size=8)
     origins = [f"/{data.draw(places).strip()}.wav#t=0.5,{n + 1}.0" for n in range(count)]
-    made = Fingerprint("x", "7", {"a": 1}, dtype, shape, {})
+    created = Fingerprint("x", "7", {"a": 1}, dtype, shape, {})
     keys = [f"key{n}" for n in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         one, two = FeatureCache(Path(folder) / "one"), FeatureCache(Path(folder) / "two")
         for part in range(shards):
             at = slice(part, None, shards)
-            one.add(made, keys[at], list(arrays[at]), origins=origins[at], groups=keys[at])
+            one.add(created, keys[at], list(arrays[at]), origins=origins[at], groups=keys[at])
         out = Path(folder) / ("x.h5" if form == "hdf5" else "x.npy")
-        export_feature(one, made, out, form=form)
+        export_feature(one, created, out, form=form)
         report = import_feature(two, "x", out)
         assert (report.stored, report.fingerprint.shape) == (count, shape)
-        found = two.open(report.fingerprint, keys, verify="always").load()
-        assert found.dtype.name == np.dtype(dtype).name
-        assert found.tobytes() == arrays.astype(found.dtype).tobytes()  # including -0.0
+        result = two.open(report.fingerprint, keys, verify="always").load()
+        assert result.dtype.name == np.dtype(dtype).name
+        assert result.tobytes() == arrays.astype(result.dtype).tobytes()  # including -0.0
         catalogue = two.catalogue(report.fingerprint)
         for at, origin, key in zip(catalogue.find(keys).tolist(), origins, keys, strict=True):
             assert catalogue.label(at) == (key, origin, key)
@@ -200,9 +204,9 @@ def test_an_array_changed_during_the_import_is_not_stored(
     survey = imports._survey
 
     def then_change(*args: Any) -> Any:
-        found = survey(*args)
+        result = survey(*args)
         np.save(folder / "2.npy", array_of(99))
-        return found
+        return result
 
     monkeypatch.setattr(imports, "_survey", then_change)
     with pytest.raises(CacheError, match="line 4: The array was changed during the import"):
@@ -217,12 +221,12 @@ def test_two_imports_at_once_never_mix(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", np.full((300, 4), value, np.float32))
         (tmp_path / f"{name}.csv").write_text("key\n" + "\n".join(keys) + "\n")
     with process_pool(2) as pool:
-        said = [
+        output = [
             pool.submit(import_it, tmp_path / "cache", tmp_path / f"{name}.npy", tmp_path / "go")
             for name in ("one", "two")
         ]
         start_together(tmp_path / "go", 2)
-        answers = {future.result() for future in said}
+        answers = {future.result() for future in output}
     assert "300" in answers
     (refused,) = answers - {"300"}
     assert "Another process is importing" in refused or "has another array" in refused
@@ -247,12 +251,12 @@ def test_a_killed_import_can_be_resumed(tmp_path: Path, kills: Kills) -> None:
     stored = set()
     for root, _ in kills(tmp_path / "caches", work):
         cache = FeatureCache(root)
-        there = len(cache.catalogue(VIDEO))
+        present = len(cache.catalogue(VIDEO))
         report = import_feature(cache, "video", table)
-        assert (report.present, report.stored) == (there, 12 - there)
-        stored.add(there)
-        found = FeatureCache(root).open(VIDEO, keys, verify="always").load()
-        np.testing.assert_array_equal(found, arrays)
+        assert (report.present, report.stored) == (present, 12 - present)
+        stored.add(present)
+        result = FeatureCache(root).open(VIDEO, keys, verify="always").load()
+        np.testing.assert_array_equal(result, arrays)
         catalogue = FeatureCache(root).catalogue(VIDEO)
         assert [catalogue.label(at).origin for at in catalogue.find(keys)] == keys
         assert (len(catalogue), cache.problems) == (12, [])

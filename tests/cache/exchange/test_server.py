@@ -56,8 +56,8 @@ def app(root: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def server(root: Path) -> Iterator[tuple[str, Traffic]]:
-    with served(root) as found:
-        yield found
+    with served(root) as result:
+        yield result
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +101,14 @@ def test_files_are_served_unchanged(url: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "stop"), [("100-199", 100, 200), ("0-0", 0, 1), ("-7", -7, None)]
+    ("requested", "start", "stop"), [("100-199", 100, 200), ("0-0", 0, 1), ("-7", -7, None)]
 )
-def test_ranges_of_files(url: str, folder: Path, asked: str, start: int, stop: int | None) -> None:
+def test_ranges_of_files(
+    url: str, folder: Path, requested: str, start: int, stop: int | None
+) -> None:
     path = shard_of(folder)
     whole = path.read_bytes()
-    status, headers, body = ask(url, f"/{folder.name}/{path.name}", Range=f"bytes={asked}")
+    status, headers, body = ask(url, f"/{folder.name}/{path.name}", Range=f"bytes={requested}")
     assert (status, body) == (206, whole[start:stop])
     first, last = slice(start, stop).indices(len(whole))[:2]
     assert headers["content-range"] == f"bytes {first}-{last - 1}/{len(whole)}"
@@ -293,8 +295,8 @@ def test_an_invalid_port_is_refused(tmp_path: Path, port: int) -> None:
 
 
 def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
         with pytest.raises(CacheError, match=f"127.0.0.1:{port}: Address already in use"):
             serve(tmp_path, port=port)
 
@@ -323,8 +325,8 @@ def test_a_missing_package_is_reported(
 def test_any_feature_name_is_served(tmp_path: Path) -> None:
     """Every valid name of a fingerprint can be served."""
     cache = FeatureCache(tmp_path)
-    made = [Fingerprint(name, "1", {}, "int8", (1,), {}) for name in ("A", "_x.y-z", "0.1")]
-    for one in made:
+    created = [Fingerprint(name, "1", {}, "int8", (1,), {}) for name in ("A", "_x.y-z", "0.1")]
+    for one in created:
         cache.add(one, ["a"], [np.zeros(1, np.int8)])
     with served(tmp_path) as (url, _):
-        assert links(ask(url, "/")[2]) == sorted(f"{cache.folder(one).name}/" for one in made)
+        assert links(ask(url, "/")[2]) == sorted(f"{cache.folder(one).name}/" for one in created)

@@ -24,22 +24,22 @@ from fusion.core.contracts.errors import CacheError
 def test_import_of_hdf5(folder: Path, cache: FeatureCache, paths: Any) -> None:
     source = hdf5(folder, paths=paths, other=np.zeros(6), groups=["a"] * 6)
     assert import_feature(cache, "video", source).stored == 6
-    found = cache.open(VIDEO, wav_keys(folder)).load()
-    np.testing.assert_array_equal(found, [array_of(n) for n in range(6)])
+    result = cache.open(VIDEO, wav_keys(folder)).load()
+    np.testing.assert_array_equal(result, [array_of(n) for n in range(6)])
     assert cache.catalogue(VIDEO).group_counts() == {"a": 6}
 
 
 def test_hdf5_parts_and_a_dataset_by_name(folder: Path, cache: FeatureCache) -> None:
     source = hdf5(folder, **{"a/paths": PATHS[:2] * 2, "a/starts": [0, 0, 1.5, 1.5],
                              "a/ends": [np.nan, np.nan, 2, np.nan], "a/x": np.eye(4)})  # fmt: skip
-    made = import_feature(cache, "eye", source, dataset="/a/x").fingerprint
+    created = import_feature(cache, "eye", source, dataset="/a/x").fingerprint
     again = import_feature(cache, "eye", source)  # the only dataset with paths in its group
     assert again.present == 4
     keys = [
         digest_recording(folder / path, *part)
         for path, part in zip(PATHS[:2] * 2, [(), (), (1.5, 2.0), (1.5,)], strict=True)
     ]
-    np.testing.assert_array_equal(cache.open(made, keys).load(), np.eye(4))
+    np.testing.assert_array_equal(cache.open(created, keys).load(), np.eye(4))
 
 
 def test_compressed_chunks(folder: Path, cache: FeatureCache) -> None:

@@ -24,8 +24,8 @@ def test_a_table_of_files(folder: Path, cache: FeatureCache) -> None:
     assert (report.stored, report.present, report.repeated) == (6, 0, 0)
     assert report.unused == ("label",)
     assert report.first_key == wav_keys(folder)[0]
-    found = cache.open(VIDEO, wav_keys(folder), verify="always").load()
-    np.testing.assert_array_equal(found, [array_of(n) for n in range(6)])
+    result = cache.open(VIDEO, wav_keys(folder), verify="always").load()
+    np.testing.assert_array_equal(result, [array_of(n) for n in range(6)])
     catalogue = cache.catalogue(VIDEO)
     assert catalogue.group_counts() == {"set 0": 3, "set 1": 3}
     at = int(catalogue.find(wav_keys(folder)[4:5])[0])
@@ -35,9 +35,9 @@ def test_a_table_of_files(folder: Path, cache: FeatureCache) -> None:
 def test_a_table_names_several_features(folder: Path, cache: FeatureCache) -> None:
     table = write_table(folder, [("path", "face", "body"), ("0.wav", "0.npy", "1.npy")])
     for name, number in (("face", 0), ("body", 1)):
-        made = import_feature(cache, name, table).fingerprint
-        found = cache.open(made, wav_keys(folder, 1)).load()
-        np.testing.assert_array_equal(found, [array_of(number)])
+        created = import_feature(cache, name, table).fingerprint
+        result = cache.open(created, wav_keys(folder, 1)).load()
+        np.testing.assert_array_equal(result, [array_of(number)])
 
 
 @pytest.mark.parametrize("source", ["all.npy", "all.csv"])
@@ -51,8 +51,8 @@ def test_one_array_with_a_table(
         header, rows = ["path", "row"], [[f"{n}.wav", n] for n in order]
     write_table(folder, [header, *rows], "all.csv")
     assert import_feature(cache, "video", folder / source).stored == 3
-    found = cache.open(VIDEO, wav_keys(folder, 3)).load()
-    np.testing.assert_array_equal(found, [array_of(n) for n in range(3)])
+    result = cache.open(VIDEO, wav_keys(folder, 3)).load()
+    np.testing.assert_array_equal(result, [array_of(n) for n in range(3)])
 
 
 def nan(folder: Path) -> str:

@@ -59,10 +59,10 @@ def test_an_unreadable_recording_is_reported(folder: Path, cache: FeatureCache) 
 
 def test_a_known_key_needs_no_file(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
-    there = place_of("row 1", tmp_path, key="k", path="a.wav", start=1.5)
-    assert (there.origin, there.path) == (f"{tmp_path / 'a.wav'}#t=1.5,", tmp_path / "a.wav")
-    gone = place_of("row 2", tmp_path, key="k", path="of a robot, take 3", group="g")
-    assert (gone.origin, gone.group) == ("of a robot, take 3", "g")  # unchanged
+    present = place_of("row 1", tmp_path, key="k", path="a.wav", start=1.5)
+    assert (present.origin, present.path) == (f"{tmp_path / 'a.wav'}#t=1.5,", tmp_path / "a.wav")
+    missing = place_of("row 2", tmp_path, key="k", path="of a robot, take 3", group="g")
+    assert (missing.origin, missing.group) == ("of a robot, take 3", "g")  # unchanged
     assert place_of("row 3", tmp_path, key="k", path=None).origin == ""
 
 

@@ -25,23 +25,23 @@ def table(folder: Path, text: str, name: str = "t.csv", encoding: str = "utf-8")
     ],
 )
 def test_aliases_of_columns_are_resolved(tmp_path: Path, text: str, name: str) -> None:
-    found = read_table(table(tmp_path, text, name), ALIASES)
-    assert found.columns == ("path", "start", "x")
-    (row,) = found.rows
+    result = read_table(table(tmp_path, text, name), ALIASES)
+    assert result.columns == ("path", "start", "x")
+    (row,) = result.rows
     assert row.cells == {"path": "a b.wav", "start": "1.5"}
     assert row.location == f"{tmp_path / name}, line 2"
     assert row.number("start") == 1.5 and row.number("x") is None
 
 
 def test_the_name_of_a_column_has_priority_over_aliases(tmp_path: Path) -> None:
-    found = read_table(table(tmp_path, "wav,file,path\n1,2,3\n"), ALIASES)
-    assert found.columns == ("wav", "file", "path")
-    assert found.rows[0].get("path") == "3"
+    result = read_table(table(tmp_path, "wav,file,path\n1,2,3\n"), ALIASES)
+    assert result.columns == ("wav", "file", "path")
+    assert result.rows[0].get("path") == "3"
 
 
 def test_line_numbers_are_those_of_an_editor(tmp_path: Path) -> None:
-    found = read_table(table(tmp_path, 'path,x\n\n"a\nb",1\nc,2\n'), ALIASES)
-    assert [(row.line, row.get("path")) for row in found.rows] == [(4, "a\nb"), (5, "c")]
+    result = read_table(table(tmp_path, 'path,x\n\n"a\nb",1\nc,2\n'), ALIASES)
+    assert [(row.line, row.get("path")) for row in result.rows] == [(4, "a\nb"), (5, "c")]
 
 
 @pytest.mark.parametrize(

@@ -49,13 +49,13 @@ def check(cache: FeatureCache, numbers: set[int]) -> None:
     fresh = FeatureCache(cache.root)
     keys = [f"key{n}" for n in range(20)]
     assert fresh.missing(FEATURE, keys) == [f"key{n}" for n in range(20) if n not in numbers]
-    there = sorted(numbers)
-    array = fresh.open(FEATURE, [f"key{n}" for n in there], verify="always")
+    present = sorted(numbers)
+    array = fresh.open(FEATURE, [f"key{n}" for n in present], verify="always")
     np.testing.assert_array_equal(
-        array.load(), np.array([array_of(n) for n in there]).reshape(-1, *FEATURE.shape)
+        array.load(), np.array([array_of(n) for n in present]).reshape(-1, *FEATURE.shape)
     )
     assert listed(fresh.catalogue(FEATURE)) == {
-        f"key{n}": (n / 4, f"/speech/{n}.wav", "odd" if n % 2 else "even") for n in there
+        f"key{n}": (n / 4, f"/speech/{n}.wav", "odd" if n % 2 else "even") for n in present
     }
 
 
@@ -149,8 +149,8 @@ def test_a_flipped_bit_in_the_index_is_detected(
     fresh = FeatureCache(root)
     (fresh.folder(FEATURE) / INDEX).write_bytes(content)
     assert fresh.missing(FEATURE, ["key1", "key2", "key5", "key6"]) == ["key6"]
-    found = fresh.open(FEATURE, ["key1", "key2", "key5"], verify="always").load()
-    np.testing.assert_array_equal(found, [array_of(n) for n in (1, 2, 5)])
+    result = fresh.open(FEATURE, ["key1", "key2", "key5"], verify="always").load()
+    np.testing.assert_array_equal(result, [array_of(n) for n in (1, 2, 5)])
 
 
 @pytest.mark.parametrize("content", [b"", b"no index", b"\x89HDF\r\n\x1a\n" + bytes(100)])
@@ -198,8 +198,8 @@ def test_the_index_of_another_machine(tmp_path: Path) -> None:
     catalogue = load_catalogue(never, FEATURE, {path.name: Listed()}, lambda *_: None, index)
     assert (len(catalogue), catalogue.fresh) == (2, 0)
     assert catalogue.files[0].path == never / path.name
-    gone = load_catalogue(never, FEATURE, {}, lambda *_: None, index)
-    assert (len(gone), gone.fresh) == (0, 1)
+    missing = load_catalogue(never, FEATURE, {}, lambda *_: None, index)
+    assert (len(missing), missing.fresh) == (0, 1)
 
 
 @settings(max_examples=25, deadline=None)

@@ -95,16 +95,16 @@ def test_debris_is_files_of_dead_or_silent_writers(tmp_path: Path) -> None:
     host, name = files_module.HOST, "0" * 32
     dead = 2**22 + 1  # above the largest process id of Linux
     ours = tmp_path / f".{name}.{host}.{os.getpid()}.tmp"
-    gone = tmp_path / f".{name}.{host}.{dead}.tmp"
+    missing = tmp_path / f".{name}.{host}.{dead}.tmp"
     fresh = tmp_path / f".{name}.elsewhere.1.tmp"
     stale = tmp_path / f".{name}.elsewhere.2.tmp"
     foreign = tmp_path / ".something.tmp"
-    for path in (ours, gone, fresh, stale, foreign):
+    for path in (ours, missing, fresh, stale, foreign):
         path.write_bytes(b"x")
     os.utime(stale, (0, 0))
-    assert find_debris(tmp_path) == sorted([gone, stale])
+    assert find_debris(tmp_path) == sorted([missing, stale])
     remove_debris([tmp_path], [dead])
-    assert not gone.exists()
+    assert not missing.exists()
     assert ours.exists()
     assert fresh.exists()
 

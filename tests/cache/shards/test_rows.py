@@ -67,5 +67,5 @@ def test_the_maximum_number_of_items_in_a_shard(shape: tuple[int, ...], items: i
 
 @pytest.mark.parametrize("dtype", ["float32", "uint16", "bool", "complex64"])
 def test_stored_numbers_are_little_endian(dtype: str) -> None:
-    found = stored_dtype(Fingerprint("x", "1", {}, dtype, (1,), {}))
-    assert found.name == dtype and found == np.dtype(dtype).newbyteorder("<")
+    result = stored_dtype(Fingerprint("x", "1", {}, dtype, (1,), {}))
+    assert result.name == dtype and result == np.dtype(dtype).newbyteorder("<")

@@ -40,9 +40,9 @@ def test_a_shard_can_be_read_without_this_package(path: Path) -> None:
         np.testing.assert_array_equal(file["data"][:], ARRAYS)
         assert file["data"].chunks is None
         assert file["keys"][:].tolist() == [key.encode() for key in KEYS]
-        for array, found in zip(ARRAYS, file["checksums"][:], strict=True):
+        for array, result in zip(ARRAYS, file["checksums"][:], strict=True):
             digest = hashlib.blake2b(array.tobytes(), digest_size=8).digest()
-            assert int.from_bytes(digest, "little") == found
+            assert int.from_bytes(digest, "little") == result
         assert file.attrs["format"] == b"fusion feature shard"
         assert file.attrs["format_version"] == 2
         text = file.attrs["fingerprint"]
@@ -108,7 +108,7 @@ def damaged(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "output"),
     [
         ("empty", "not an HDF5 file, or was cut short"),
         ("text", "not an HDF5 file, or was cut short"),
@@ -123,18 +123,18 @@ def damaged(path: Path, how: str) -> None:
         ("fingerprint", "checksum does not match"),
     ],
 )
-def test_unusable_files_are_reported_with_the_reason(path: Path, how: str, said: str) -> None:
+def test_unusable_files_are_reported_with_the_reason(path: Path, how: str, output: str) -> None:
     damaged(path, how)
     with pytest.raises(ShardError) as caught:
         Shard.open(path)
-    assert said in caught.value.message
+    assert output in caught.value.message
     assert str(path) in caught.value.message
 
     cache = FeatureCache(path.parent / "cache")
     folder = cache.prepare(fingerprint())
     shutil.move(path, folder / "0.h5")
     assert cache.missing(fingerprint(), KEYS) == KEYS
-    assert said in cache.problems[0].reason
+    assert output in cache.problems[0].reason
     cache.add(fingerprint(), KEYS, ARRAYS)
     np.testing.assert_array_equal(cache.open(fingerprint(), KEYS).load(), ARRAYS)
 

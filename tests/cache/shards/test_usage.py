@@ -65,12 +65,12 @@ def test_a_recent_mark_of_another_process_is_sufficient(path: Path, clock: Simpl
 
 
 def test_a_missing_file_does_not_prevent_other_marks(path: Path, tmp_path: Path) -> None:
-    gone = tmp_path / "gone"
-    Marks().mark([gone, path])
-    assert not gone.exists()
+    missing = tmp_path / "gone"
+    Marks().mark([missing, path])
+    assert not missing.exists()
     assert time.time() - last_used(path) < 5
     with pytest.raises(FileNotFoundError):
-        last_used(gone)
+        last_used(missing)
 
 
 def test_files_created_or_deleted_during_reading(path: Path, tmp_path: Path) -> None:

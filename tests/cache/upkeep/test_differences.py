@@ -13,8 +13,8 @@ from fusion.cache.upkeep.differences import ABSENT, Answer, Difference, Explaine
 
 
 def made(version: str = "1", library: str = "2.0", **parameters: object) -> Fingerprint:
-    given = {"hop": 256, "bands": [1, 2], **parameters}
-    return Fingerprint("mel", version, given, "float32", SHAPE, {"librosa": library})  # type: ignore[arg-type]
+    passed = {"hop": 256, "bands": [1, 2], **parameters}
+    return Fingerprint("mel", version, passed, "float32", SHAPE, {"librosa": library})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -51,9 +51,9 @@ def test_differences_of_fingerprints() -> None:
 
 def test_no_value_equals_absent() -> None:
     for value in ("nothing", "absent", "(absent)", None):
-        (found,) = differences(made(), made(ref=value))
-        assert found == Difference("parameters.ref", ABSENT, value)
-        assert found.stored != found.wanted
+        (result,) = differences(made(), made(ref=value))
+        assert result == Difference("parameters.ref", ABSENT, value)
+        assert result.stored != result.wanted
 
 
 def test_a_stored_item_is_found(cache: FeatureCache) -> None:

@@ -38,10 +38,10 @@ def test_damaged_items_are_dropped(cache: FeatureCache, feature: Fingerprint, co
         spoil(cache, feature, "key0013")
     shard_of(cache, feature, "key0030").path.write_bytes(b"no HDF5")
     report = verify(cache)
-    gone = {"key0013", *(f"key{n:04d}" for n in range(30, 40))}
-    assert set(bad_keys(report)) == gone
+    missing = {"key0013", *(f"key{n:04d}" for n in range(30, 40))}
+    assert set(bad_keys(report)) == missing
     assert drop(cache, report) == []
-    assert content(cache, feature) == {k: v for k, v in before.items() if k not in gone}
+    assert content(cache, feature) == {k: v for k, v in before.items() if k not in missing}
     assert verify(cache).fine
     assert codec_used(shard_of(cache, feature, "key0012").file) == codec
     assert FeatureCache(cache.root).catalogue(feature).fresh == 0

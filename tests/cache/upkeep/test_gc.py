@@ -125,7 +125,7 @@ def test_a_feature_described_only_by_its_shards(cache: FeatureCache, feature: Fi
 
 
 def test_a_shard_used_after_planning_is_kept(cache: FeatureCache, feature: Fingerprint) -> None:
-    def use(done: int, total: int) -> None:
+    def use(finished: int, total: int) -> None:
         """Open the last remaining item after the first shard was removed."""
         cache.open(feature, kept(cache, feature)[-1:])
 
@@ -335,14 +335,14 @@ def test_properties_of_a_collection(fresh, shards, hours, share, packed) -> None
     removed = 0
     for feature in features:
         assert after[feature].items() <= before[feature].items()
-        gone = before[feature].keys() - after[feature].keys()
-        removed += len(gone)
-        assert not gone & needed[feature.id]  # referenced items are never removed
+        missing = before[feature].keys() - after[feature].keys()
+        removed += len(missing)
+        assert not missing & needed[feature.id]  # referenced items are never removed
         for key in before[feature].keys() - needed[feature.id]:
             if hours is not None and used[key] > hours + slack:
-                assert key in gone  # too old
+                assert key in missing  # too old
             elif budget is None or used[key] < spared - slack:
-                assert key not in gone or (hours is not None and used[key] >= hours - slack)
+                assert key not in missing or (hours is not None and used[key] >= hours - slack)
     assert removed == sum(feature.removed for feature in report.features)
     assert abs(size(cache) - (report.before - report.freed)) <= 5 * 4096 * len(shards)
     if budget is not None:

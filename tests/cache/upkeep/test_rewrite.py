@@ -27,8 +27,8 @@ pytest.importorskip("hdf5plugin")
 
 def first(cache: FeatureCache, feature: Fingerprint) -> Shard:
     """Return the shard of key0000 to key0009."""
-    found = [s for s in FeatureCache(cache.root).shards(feature) if "key0000" in s.keys]
-    return found[0]
+    result = [s for s in FeatureCache(cache.root).shards(feature) if "key0000" in s.keys]
+    return result[0]
 
 
 def packed(cache: FeatureCache) -> list[int]:
@@ -53,8 +53,8 @@ def test_kept_rows_are_unchanged(cache: FeatureCache, feature: Fingerprint, code
     assert written.keys == ("key0007", "key0002")
     assert codec_used(written.file) == codec
     assert (new.stat().st_atime_ns, new.stat().st_mtime_ns) == (used.st_atime_ns, used.st_mtime_ns)
-    gone = {f"key000{n}" for n in range(10)} - {"key0002", "key0007"}
-    assert content(cache, feature) == {k: v for k, v in before.items() if k not in gone}
+    missing = {f"key000{n}" for n in range(10)} - {"key0002", "key0007"}
+    assert content(cache, feature) == {k: v for k, v in before.items() if k not in missing}
 
 
 def test_a_shard_without_kept_rows_is_removed(cache: FeatureCache, feature: Fingerprint) -> None:
@@ -108,12 +108,12 @@ def test_a_full_disk_keeps_the_shards(small_disk: Path) -> None:
 def test_unpacking_restores_the_content(cache: FeatureCache, feature: Fingerprint, codec) -> None:  # type: ignore[no-untyped-def]
     other = fill(cache, shards=2, name="other")
     before = content(cache, feature), content(cache, other)
-    seen: list[tuple[int, int]] = []
-    report = pack(cache, codec, on_progress=lambda *step: seen.append(step))
+    recorded: list[tuple[int, int]] = []
+    report = pack(cache, codec, on_progress=lambda *step: recorded.append(step))
     assert (report.shards, report.problems, packed(cache)) == (6, [], [2, 4])
     assert {codec_used(s.file) for s in FeatureCache(cache.root).shards(feature)} == {codec}
     assert report.after == sum(info.bytes for info in FeatureCache(cache.root).info())
-    assert seen[-1] == (report.before, report.before) and len(seen) == 6
+    assert recorded[-1] == (report.before, report.before) and len(recorded) == 6
     assert (content(cache, feature), content(cache, other)) == before
 
     report = pack(cache, "zstd")  # already packed, with any codec
@@ -269,8 +269,8 @@ def test_a_kill_loses_no_items(tmp_path: Path, kills: Kills, action: str) -> Non
         pack(template, "zstd")
 
     def work(root: Path) -> None:
-        here = FeatureCache(root)
-        _ = pack(here, "zstd") if action == "pack" else unpack(here)
+        local = FeatureCache(root)
+        _ = pack(local, "zstd") if action == "pack" else unpack(local)
 
     for root, _ in kills(tmp_path / "caches", work, partial(copytree, template.root)):
         cache = FeatureCache(root)

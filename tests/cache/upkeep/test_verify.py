@@ -33,12 +33,12 @@ def test_a_valid_cache(cache: FeatureCache, feature: Fingerprint, codec) -> None
     if codec:
         pack(cache, codec)
     before = files(cache.root)
-    seen: list[tuple[int, int]] = []
-    report = verify(cache, lambda *step: seen.append(step))
+    recorded: list[tuple[int, int]] = []
+    report = verify(cache, lambda *step: recorded.append(step))
     assert report.fine and not report.aside
     assert (report.features, report.shards, report.items) == (2, 6, 60)
     assert report.bytes == sum(info.bytes for info in cache.info())
-    assert seen[-1] == (report.bytes, report.bytes) and len(seen) == 6
+    assert recorded[-1] == (report.bytes, report.bytes) and len(recorded) == 6
     assert drop(cache, report) == []
     assert files(cache.root) == before
 
@@ -226,8 +226,8 @@ def test_verification_does_not_count_as_use(cache: FeatureCache, feature: Finger
 def test_a_shard_deleted_during_verification_is_no_damage(
     cache: FeatureCache, feature: Fingerprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = sorted(cache.folder(feature).glob("*.h5"))[2]
-    assert verify(cache, lambda done, total: gone.unlink(missing_ok=True)).fine
+    missing = sorted(cache.folder(feature).glob("*.h5"))[2]
+    assert verify(cache, lambda finished, total: missing.unlink(missing_ok=True)).fine
 
 
 # -- repair --------------------------------------------------------------------------

@@ -27,13 +27,13 @@ def words(corpus, tmp_path_factory):
         rows.writerow(["path", "a", "b", "c"])
         for i, clip in enumerate(clips):
             if i % 3:
-                told = float(clip["label"] == "happy") + 0.5 * rng.normal()
-                rows.writerow([corpus.parent / clip["path"], told, *rng.normal(size=2)])
+                message = float(clip["label"] == "happy") + 0.5 * rng.normal()
+                rows.writerow([corpus.parent / clip["path"], message, *rng.normal(size=2)])
     return table
 
 
-def settings(*given):
-    return [part for setting in given for part in ("--set", setting)]
+def settings(*passed):
+    return [part for setting in passed for part in ("--set", setting)]
 
 
 def arguments(corpus, cache, words, out, strategy):
@@ -71,17 +71,21 @@ def test_a_unimodal_model_predicts_class_shares_for_clips_that_lack_its_modality
     share = train.count("happy") / len(train)
     with (gated / "predictions.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["model"] == "precomputed"]
-    told = {row["clip"]: float(row["p_happy"]) for row in rows}
-    assert {name for name in told if name in lacking}
-    assert all(told[name] == pytest.approx(share, abs=1e-6) for name in told if name in lacking)
-    assert not any(told[name] == pytest.approx(share, abs=1e-6) for name in set(told) - lacking)
+    message = {row["clip"]: float(row["p_happy"]) for row in rows}
+    assert {name for name in message if name in lacking}
+    assert all(
+        message[name] == pytest.approx(share, abs=1e-6) for name in message if name in lacking
+    )
+    assert not any(
+        message[name] == pytest.approx(share, abs=1e-6) for name in set(message) - lacking
+    )
 
 
 def test_commands_on_a_finished_run_accept_absent_modalities(gated, corpus, capsys):
     for command in (["diagnose", gated], ["explain", gated], ["report", gated]):
         assert run_cli([str(part) for part in command]) == 0, capsys.readouterr().err
-    said = capsys.readouterr().out
-    assert "Some clips lack a modality; the figures are of the" in said
+    output = capsys.readouterr().out
+    assert "Some clips lack a modality; the figures are of the" in output
     page = (gated / "report.html").read_text()
     assert "18 have no precomputed" in page
     first = corpus.parent / "s0-happy-0.wav"  # this clip has no precomputed feature
@@ -96,8 +100,8 @@ def test_a_strategy_that_can_not_handle_absence_is_a_warning_before_training(
 ):
     out = tmp_path / "run"
     assert run_cli(["run", *arguments(corpus, cache, words, out, "concat")]) == 0
-    said = capsys.readouterr()
-    text = said.out + said.err
+    output = capsys.readouterr()
+    text = output.out + output.err
     warning = text.index("18 of 54 clips have no precomputed. Missing modalities are replaced by")
     assert warning < text.index("training ")
     assert "gated" in text[warning : warning + 300]
@@ -121,8 +125,8 @@ def test_a_table_without_any_clip_is_refused(corpus, cache, tmp_path, capsys):
     table = tmp_path / "words.csv"
     table.write_text("path,a\nelsewhere.wav,1\n")
     assert run_cli(["run", *arguments(corpus, cache, table, tmp_path / "run", "gated")]) == 2
-    said = capsys.readouterr().err
-    assert "No clip has the feature 'precomputed'" in said and "has no row for" in said
+    output = capsys.readouterr().err
+    assert "No clip has the feature 'precomputed'" in output and "has no row for" in output
 
 
 # -- new recordings -------------------------------------------------------------------
@@ -154,15 +158,15 @@ def new(corpus, tmp_path):
 def test_predict_reads_features_of_new_recordings_from_another_table(ensemble, new, capsys):
     files = [str(new / name) for name in ("n0.wav", "n1.wav")]
     assert run_cli(["predict", str(ensemble), *files]) == 0
-    said = capsys.readouterr()
-    assert "2 of 2 recordings have no precomputed: labelled without it" in said.err
+    output = capsys.readouterr()
+    assert "2 of 2 recordings have no precomputed: labelled without it" in output.err
     other = ["--set", f"precomputed.table={new / 'new.csv'}"]
     assert run_cli(["predict", str(ensemble), *files, "--json", *other]) == 0
-    said = capsys.readouterr()
-    first, second = map(json.loads, said.out.splitlines())
+    output = capsys.readouterr()
+    first, second = map(json.loads, output.out.splitlines())
     assert (first["lacking"], second["lacking"]) == ([], ["precomputed"])
     assert first["probabilities"] != second["probabilities"]  # both recordings are the same sound
-    assert "1 of 2 recordings have no precomputed" in said.err
+    assert "1 of 2 recordings have no precomputed" in output.err
     settings = {"precomputed": {"table": str(new / "new.csv")}}
     again = fusion.load(ensemble).predict(files, settings=settings)
     assert [p.lacking for p in again] == [(), ("precomputed",)]
@@ -201,8 +205,8 @@ REFUSED = {
 @pytest.mark.parametrize("setting", REFUSED)
 def test_other_features_of_a_trained_model_can_not_be_set(ensemble, new, setting, capsys):
     assert run_cli(["predict", str(ensemble), str(new / "n0.wav"), "--set", setting]) == 2
-    said = capsys.readouterr().err
-    assert all(part in said for part in REFUSED[setting]), said
+    output = capsys.readouterr().err
+    assert all(part in output for part in REFUSED[setting]), output
 
 
 # -- how absence is reported -----------------------------------------------------------
@@ -210,9 +214,9 @@ def test_other_features_of_a_trained_model_can_not_be_set(ensemble, new, setting
 
 def test_cache_why_counts_clips_that_lack_a_modality(gated, capsys):
     assert run_cli(["cache", "why", str(gated)]) == 0
-    said = capsys.readouterr().out
-    assert "precomputed: 18 clips have no precomputed" in said
-    assert "(36 clips): found" in said and "(54 clips): found" in said
+    output = capsys.readouterr().out
+    assert "precomputed: 18 clips have no precomputed" in output
+    assert "(36 clips): found" in output and "(54 clips): found" in output
     assert run_cli(["cache", "why", str(gated), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["absent"] == {"precomputed": 18}
 
@@ -224,14 +228,14 @@ LACK = "18 clips have no precomputed. For these clips the baseline of the modali
 def test_a_comparison_reports_how_many_clips_lack_a_modality(
     corpus, cache, words, tmp_path, capsys
 ):
-    given = arguments(corpus, cache, words, tmp_path / "out", "gated")
+    passed = arguments(corpus, cache, words, tmp_path / "out", "gated")
     for option, instead in (
         ("--strategy", ["--strategies", "gated", "--no-controls"]),
         ("--epochs", ["--budget", "4"]),
     ):
-        index = given.index(option)
-        given[index : index + 2] = instead
-    assert run_cli(["compare", *given]) == 0
+        index = passed.index(option)
+        passed[index : index + 2] = instead
+    assert run_cli(["compare", *passed]) == 0
     assert LACK in " ".join(capsys.readouterr().out.split())
     assert LACK in (tmp_path / "out" / "table.md").read_text()
     assert json.loads((tmp_path / "out/results.json").read_text())["absent"] == {"precomputed": 18}
@@ -239,7 +243,7 @@ def test_a_comparison_reports_how_many_clips_lack_a_modality(
 
 @pytest.mark.slow
 def test_an_audit_reports_how_many_clips_lack_a_modality(corpus, cache, words, tmp_path, capsys):
-    given = arguments(corpus, cache, words, tmp_path / "out", "gated")
-    assert run_cli(["audit", *given, "--splits", "speaker"]) == 0
+    passed = arguments(corpus, cache, words, tmp_path / "out", "gated")
+    assert run_cli(["audit", *passed, "--splits", "speaker"]) == 0
     assert LACK in " ".join(capsys.readouterr().out.split())
     assert json.loads((tmp_path / "out/audit.json").read_text())["absent"] == {"precomputed": 18}

@@ -166,7 +166,10 @@ def test_four_files_give_the_statistics_and_fewer_are_refused(adapted, corpus, c
     assert "come from the files themselves, 4 recordings" in capsys.readouterr().err
     assert run_cli(["predict", str(adapted), *files[:3]]) == 2
     said = capsys.readouterr().err
-    assert "enough if there are 4 or more; 3 were given" in said and "--speaker-from DIR" in said
+    assert (
+        "recordings of the speaker: 3. The run is speaker-adapted and needs 4 or more" in said
+        and "--speaker-from DIR" in said
+    )
     result = fusion.load(adapted)
     with pytest.warns(UserWarning, match="the files themselves"):
         assert len(result.predict(files)) == 6
@@ -187,7 +190,7 @@ def test_mistakes_in_speaker_adaptation(adapted, finished, corpus, tmp_path, cap
         (["predict", adapted, file, "--speaker-from", tmp_path / "none"], "is not a folder"),
         (["predict", adapted, file, "--speaker-from", broken], "can be read"),
         (["explain", adapted, "--speaker-from", empty], "--clip"),
-        (["explain", adapted, "--clip", file], "enough if there are 4 or more"),
+        (["explain", adapted, "--clip", file], "needs 4 or more unlabelled recordings"),
         (
             ["run", "--resume", adapted, "--adapt", "speaker"],
             "--adapt can't be given with --resume",

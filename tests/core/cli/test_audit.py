@@ -74,10 +74,10 @@ def weights(out):
 
 def test_an_audit_has_a_run_for_each_split(audited):
     out, _ = audited
-    found = json.loads((out / "audit.json").read_text())
-    assert [s["split"] for s in found["splits"]] == ["random", "speaker", "sentence"]
-    assert "2 corpora" in found["not_allowed"]["corpus"]
-    for split in found["splits"]:
+    result = json.loads((out / "audit.json").read_text())
+    assert [s["split"] for s in result["splits"]] == ["random", "speaker", "sentence"]
+    assert "2 corpora" in result["not_allowed"]["corpus"]
+    for split in result["splits"]:
         run = out / split["split"]
         info = json.loads((run / "run.json").read_text())
         assert info["split"]["mode"] == split["split"]
@@ -91,7 +91,7 @@ def test_an_audit_has_a_run_for_each_split(audited):
             "chosen",
         ]
         assert split["folds"] == 3 and split["test_speakers"] == 9
-    assert [s["speaker_independent"] for s in found["splits"]] == [False, True, False]
+    assert [s["speaker_independent"] for s in result["splits"]] == [False, True, False]
 
 
 def test_leakage_counts_agree_with_clips_csv(audited):
@@ -110,23 +110,25 @@ def test_leakage_counts_agree_with_clips_csv(audited):
                     counts["recording"] += c["key"] in {t["key"] for t in train}
         assert split["test_clips_in_training"] == {**counts, "clips": 54, "known": 54, "corpus": 54}
         kept_apart = {"random": [], "speaker": ["speaker"], "sentence": ["sentence"]}
-        for what in ("speaker", "sentence"):
-            apart = what in kept_apart[split["split"]]
-            assert (counts[what] == 0) is apart, (split["split"], what)
+        for subject in ("speaker", "sentence"):
+            apart = subject in kept_apart[split["split"]]
+            assert (counts[subject] == 0) is apart, (split["split"], subject)
 
 
 def test_the_difference_to_the_random_split_is_paired_over_the_same_clips(audited):
     out, _ = audited
-    found = json.loads((out / "audit.json").read_text())
-    assert found["flattery"]["same_clips"] is True
-    uar = {s["split"]: {m["name"]: m["uar"]["value"] for m in s["models"]} for s in found["splits"]}
-    for name, comparison in found["flattery"]["models"].items():
+    result = json.loads((out / "audit.json").read_text())
+    assert result["flattery"]["same_clips"] is True
+    uar = {
+        s["split"]: {m["name"]: m["uar"]["value"] for m in s["models"]} for s in result["splits"]
+    }
+    for name, comparison in result["flattery"]["models"].items():
         assert comparison["difference"] == pytest.approx(
             uar["random"][name] - uar["speaker"][name], abs=2e-6
         )
         assert comparison["low"] <= comparison["difference"] <= comparison["high"]
         assert comparison["groups"] == 9
-    assert "(paired over the same clips)" in found["sentences"][0]
+    assert "(paired over the same clips)" in result["sentences"][0]
 
 
 def test_the_csv_has_a_row_per_split_and_model(audited):
@@ -143,11 +145,11 @@ def test_the_same_command_trains_nothing_again(audited, capsys):
     out, command = audited
     before = weights(out)
     assert run_cli(command) == 0
-    seen = capsys.readouterr()
+    recorded = capsys.readouterr()
     assert weights(out) == before
-    assert seen.err.count("finished before") == 3 and "training" not in seen.err
-    assert "not kept apart" in seen.out and "Compared with the speaker-disjoint" in seen.out
-    assert "their speaker" in seen.out and "left out: corpus" in seen.out
+    assert recorded.err.count("finished before") == 3 and "training" not in recorded.err
+    assert "not kept apart" in recorded.out and "Compared with the speaker-disjoint" in recorded.out
+    assert "their speaker" in recorded.out and "left out: corpus" in recorded.out
     assert run_cli([*command, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     stored = json.loads((out / "audit.json").read_text())
@@ -192,18 +194,18 @@ def test_an_interrupted_audit_is_resumed(spoken, other, cache, tmp_path, monkeyp
     before = weights(out)
     assert before and not (out / "audit.json").exists()
     assert run_cli(command) == 0
-    seen = capsys.readouterr()
+    recorded = capsys.readouterr()
     after = weights(out)
     assert {path: after[path] for path in before} == before
-    assert "speaker: finished before" in seen.err and "tested: " in seen.err
+    assert "speaker: finished before" in recorded.err and "tested: " in recorded.err
 
-    found = json.loads((out / "audit.json").read_text())
-    assert [s["split"] for s in found["splits"]] == ["speaker", "corpus"]
-    held_out = found["splits"][1]
+    result = json.loads((out / "audit.json").read_text())
+    assert [s["split"] for s in result["splits"]] == ["speaker", "corpus"]
+    held_out = result["splits"][1]
     assert held_out["speaker_independent"] is True
     leaked = held_out["test_clips_in_training"]
     assert leaked["speaker"] == leaked["corpus"] == 0
-    assert "this audit has no random" in found["sentences"][0]
+    assert "this audit has no random" in result["sentences"][0]
     # One recording is in both corpora, under two names. Leakage is reported if one copy is in
     # training and the other in test.
     with (out / "corpus" / "clips.csv").open(newline="") as file:

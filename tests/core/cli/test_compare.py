@@ -83,8 +83,8 @@ def test_baselines_are_trained_once_and_shared(compared):
     assert json.loads((control / "training.json").read_text())["epoch"] == 6
     fused = compared / "seed0/concat+none/fold2/fused/training.json"
     assert json.loads(fused.read_text())["epoch"] == 1
-    said = compared / "seed0/baselines/fold1/mel/test.npz"
-    assert (compared / "seed0/residual+none/fold1/mel/test.npz").samefile(said)
+    output = compared / "seed0/baselines/fold1/mel/test.npz"
+    assert (compared / "seed0/residual+none/fold1/mel/test.npz").samefile(output)
 
 
 def test_the_tables_agree(compared):
@@ -127,8 +127,8 @@ def test_a_stored_request_can_be_resumed_from_any_folder(corpus, tmp_path, monke
 def test_a_resumed_comparison_trains_nothing_twice(compared, capsys):
     before = {p: p.stat().st_mtime_ns for p in compared.rglob("model.safetensors")}
     assert run_cli(["compare", "--resume", str(compared), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["comparison"] == str(compared)
+    result = json.loads(capsys.readouterr().out)
+    assert result["comparison"] == str(compared)
     assert {p: p.stat().st_mtime_ns for p in compared.rglob("model.safetensors")} == before
 
 
@@ -155,10 +155,10 @@ def test_a_killed_comparison_is_resumed_to_the_same_result(compared, corpus, cac
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    done = {p: p.stat().st_mtime_ns for p in out.rglob("fused/training.json")}
-    assert done
+    finished = {p: p.stat().st_mtime_ns for p in out.rglob("fused/training.json")}
+    assert finished
     assert run_cli(["compare", "--resume", str(out), "--quiet"]) == 0
-    assert all(p.stat().st_mtime_ns == at for p, at in done.items())
+    assert all(p.stat().st_mtime_ns == at for p, at in finished.items())
     for cell in (compared / "seed0").glob("*/predictions.csv"):
         again = out / cell.relative_to(compared)
         assert again.read_bytes() == cell.read_bytes()
@@ -173,10 +173,12 @@ def test_a_cell_that_fails_or_is_refused_does_not_stop_the_others(corpus, cache,
                              "none,explodes,picky", "--no-controls", "--budget", "4",
                              "--out", str(out))])  # fmt: skip
     assert code == 1
-    seen = capsys.readouterr()
-    assert "left out concat + picky: picky wants three modalities." in seen.err
-    assert "failed concat + explodes, seed 0" in seen.err and "not finite" not in seen.out[:50]
-    assert "not trained: concat + explodes" in seen.out
+    recorded = capsys.readouterr()
+    assert "left out concat + picky: picky wants three modalities." in recorded.err
+    assert (
+        "failed concat + explodes, seed 0" in recorded.err and "not finite" not in recorded.out[:50]
+    )
+    assert "not trained: concat + explodes" in recorded.out
     rows = json.loads((out / "results.json").read_text())["rows"]
     assert [row["cell"]["name"] for row in rows] == ["concat"]
 

@@ -47,22 +47,22 @@ def test_the_experiment_of_a_whole_run_blames_the_head(extra, corpus, cache, tmp
                *extra]  # fmt: skip
     assert run_cli(command) == 0
     findings = json.loads((out / "diagnosis.json").read_text())["findings"]
-    (found,) = [f for f in findings if f["fault"] == "unexplained"]
-    assert found["severity"] in ("moderate", "severe")
-    assert {"singles", "probes", "head", "fused"} <= set(found["numbers"])
-    lost = {k: v for k, v in found["numbers"].items() if k.startswith("lost by")}
+    (result,) = [f for f in findings if f["fault"] == "unexplained"]
+    assert result["severity"] in ("moderate", "severe")
+    assert {"singles", "probes", "head", "fused"} <= set(result["numbers"])
+    lost = {k: v for k, v in result["numbers"].items() if k.startswith("lost by")}
     assert max(lost, key=lost.__getitem__) == "lost by the head"
-    assert "Most is lost by the head" in found["says"] and found["remedy"]
+    assert "Most is lost by the head" in result["says"] and result["remedy"]
 
 
 # -- thresholds ------------------------------------------------------------------------
 
 
 def test_thresholds_are_separated_from_other_settings():
-    given = ("train.lr=0.1", "diagnosis.dead_rank=0.2", " diagnosis.memorised=0.5", "mel.hop=1")
-    rest, found = thresholds_from(given)
+    passed = ("train.lr=0.1", "diagnosis.dead_rank=0.2", " diagnosis.memorised=0.5", "mel.hop=1")
+    rest, result = thresholds_from(passed)
     assert rest == ("train.lr=0.1", "mel.hop=1")
-    assert found == Thresholds(dead_rank=0.2, memorised=0.5)
+    assert result == Thresholds(dead_rank=0.2, memorised=0.5)
     assert thresholds_from(()) == ((), Thresholds())
 
 
@@ -81,41 +81,41 @@ def test_invalid_thresholds_are_refused():
 @pytest.fixture
 def made_up(tmp_path, monkeypatch):
     """Trained run, and a list of the thresholds with which it is diagnosed."""
-    asked = []
+    requested = []
 
     def judged(run, thresholds):
-        asked.append(thresholds)
+        requested.append(thresholds)
         finding = Finding("dead_branch", "severe", "Its rank is 1.", "rank < 0.05", "a")
         return Diagnosis((finding,), {"a": {"norm": 4.0}}, {"dead_rank": 0.05})
 
     monkeypatch.setattr(diagnosis, "diagnose", judged)
     monkeypatch.setattr(experiment, "train_run", lambda run, **options: None)
-    return write_run(tmp_path / "run"), asked
+    return write_run(tmp_path / "run"), requested
 
 
 def test_the_output_has_findings_and_next_steps(made_up, capsys):
-    path, asked = made_up
+    path, requested = made_up
     assert run_cli(["diagnose", str(path), "--set", "diagnosis.dead_rank=0.2"]) == 0
     out = capsys.readouterr().out
     assert "severe    Dead branch of a\n          Its rank is 1.\n" in out
     assert f"run directory: {path}\n" in out and f"try remedies: fusion repair {path}\n" in out
-    assert asked == [Thresholds(dead_rank=0.2)]
+    assert requested == [Thresholds(dead_rank=0.2)]
 
 
 def test_json_is_the_diagnosis_and_the_run(made_up, capsys):
     path, _ = made_up
     assert run_cli(["diagnose", str(path), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["run"] == str(path)
-    assert [f["fault"] for f in found["findings"]] == ["dead_branch"]
+    result = json.loads(capsys.readouterr().out)
+    assert result["run"] == str(path)
+    assert [f["fault"] for f in result["findings"]] == ["dead_branch"]
 
 
 def test_settings_that_a_run_stores_are_refused(made_up, capsys):
-    path, asked = made_up
+    path, requested = made_up
     for option in (["--strategy", "sum"], ["--folds", "3"], ["--set", "train.lr=1"]):
         assert run_cli(["diagnose", str(path), *option]) == 2
         assert option[0] in capsys.readouterr().err
-    assert asked == []
+    assert requested == []
 
 
 def test_ctrl_c_prints_how_to_resume(made_up, monkeypatch, capsys):

@@ -145,24 +145,24 @@ def test_every_chosen_model_can_be_explained(finished, corpus, tmp_path, chosen,
     run.finish(members, 1.0)
 
     explainer = ClipExplainer(run)
-    (found,) = explainer.explain([corpus.parent / "s0-sad-0.wav"])
-    wholes = [part for part in found.parts if part.group.axis is None]
+    (result,) = explainer.explain([corpus.parent / "s0-sad-0.wav"])
+    wholes = [part for part in result.parts if part.group.axis is None]
 
-    assert explainer.modalities == list(found.shapley) == modalities
+    assert explainer.modalities == list(result.shapley) == modalities
     assert len(explainer.notes) == (note is not None)
     assert note is None or note in explainer.notes[0]
     assert [part.group.modality for part in wholes] == modalities
     total = sum(part.gradients for part in wholes)
-    assert total == pytest.approx(found.difference + found.gap, abs=1e-5)
-    assert abs(found.gap) < 0.05
+    assert total == pytest.approx(result.difference + result.gap, abs=1e-5)
+    assert abs(result.gap) < 0.05
 
 
 @pytest.mark.slow
 def test_folds_in_parallel_give_the_same_explanation(corpus, cache, tmp_path):
     out = tmp_path / "run"
     method = ["--folds", "3", "--epochs", "2", "--strategy", "concat", "--quiet", *SMALL]
-    given = ["run", "--data", str(corpus), "--cache", cache, "--out", str(out), *method]
-    assert run_cli(given) == 0
+    passed = ["run", "--data", str(corpus), "--cache", cache, "--out", str(out), *method]
+    assert run_cli(passed) == 0
 
     alone = explain(out, permutations=2)
 
@@ -172,7 +172,7 @@ def test_folds_in_parallel_give_the_same_explanation(corpus, cache, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("passed", "output"),
     [
         (["--model", "mell"], "no model of this run 'mell'. Did you mean 'mel'"),
         (["--axis", "mel"], "MODALITY=AXIS"),
@@ -184,9 +184,9 @@ def test_folds_in_parallel_give_the_same_explanation(corpus, cache, tmp_path):
         (["--device", "abacus"], "--device abacus can't be used here"),
     ],
 )
-def test_unknown_names_are_refused(finished, capsys, given, said):
-    assert run_cli(["explain", str(finished), *given]) == 2
-    assert said in capsys.readouterr().err
+def test_unknown_names_are_refused(finished, capsys, passed, output):
+    assert run_cli(["explain", str(finished), *passed]) == 2
+    assert output in capsys.readouterr().err
 
 
 def test_an_unfinished_run_is_refused(finished, tmp_path, capsys):
@@ -195,8 +195,8 @@ def test_an_unfinished_run_is_refused(finished, tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps(info))
 
     assert run_cli(["explain", str(tmp_path)]) == 2
-    said = capsys.readouterr().err
-    assert "is not finished" in said
-    assert f"fusion run --resume {tmp_path}" in said
+    output = capsys.readouterr().err
+    assert "is not finished" in output
+    assert f"fusion run --resume {tmp_path}" in output
     assert run_cli(["explain", str(tmp_path / "nowhere")]) == 2
     assert "is not a run directory" in capsys.readouterr().err

@@ -51,8 +51,16 @@ def test_a_broken_branch_is_diagnosed_correctly(fault, cache, tmp_path) -> None:
     call, expected = BRANCHES[fault]
     plugin = tmp_path / "faulty.py"
     plugin.write_text(PLUGIN.format(call=call, kind="branches"))
-    asked = ["-p", str(plugin), "diagnose", "--branch", f"mel=cnn_{fault}", "--strategy", "concat"]
-    first = diagnosed(asked, cache, tmp_path / "run")[0]
+    requested = [
+        "-p",
+        str(plugin),
+        "diagnose",
+        "--branch",
+        f"mel=cnn_{fault}",
+        "--strategy",
+        "concat",
+    ]
+    first = diagnosed(requested, cache, tmp_path / "run")[0]
     assert (first["fault"], first["modality"]) == (expected, "mel")
     assert first["severity"] == "severe" and first["remedy"] and "fusion repair" in first["command"]
 
@@ -62,12 +70,12 @@ def test_a_starved_branch_is_diagnosed_as_imbalance(cache, tmp_path) -> None:
     plugin = tmp_path / "faulty.py"
     call = "starved(Concat, 1e-9, modality='mel')"
     plugin.write_text(PLUGIN.format(call=call, kind="strategies"))
-    asked = ["-p", str(plugin), "diagnose", "--strategy", "concat_starved"]
-    found = diagnosed(asked, cache, tmp_path / "run")
-    assert ("branch_imbalance", "mel") in [(f["fault"], f["modality"]) for f in found]
+    requested = ["-p", str(plugin), "diagnose", "--strategy", "concat_starved"]
+    result = diagnosed(requested, cache, tmp_path / "run")
+    assert ("branch_imbalance", "mel") in [(f["fault"], f["modality"]) for f in result]
 
 
 @pytest.mark.slow
 def test_a_random_split_is_diagnosed_as_leaked_speakers(cache, tmp_path) -> None:
-    asked = ["diagnose", "--strategy", "concat", "--split", "random"]
-    assert diagnosed(asked, cache, tmp_path / "run")[0]["fault"] == "leaked_speakers"
+    requested = ["diagnose", "--strategy", "concat", "--split", "random"]
+    assert diagnosed(requested, cache, tmp_path / "run")[0]["fault"] == "leaked_speakers"

@@ -156,11 +156,11 @@ def test_an_unknown_command(capsys):
 
 @pytest.mark.slow
 def test_debug_shows_the_traceback():
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "fusion", "--debug", "run", "--strategy", "gatd"],
         capture_output=True, text=True,
     )  # fmt: skip
-    assert "Traceback" in found.stderr and "UnknownNameError" in found.stderr
+    assert "Traceback" in result.stderr and "UnknownNameError" in result.stderr
 
 
 @pytest.mark.parametrize("options", [["--help"], ["run", "--help"], ["cache", "info", "--help"]])
@@ -170,9 +170,9 @@ def test_help_imports_no_heavy_package(options):
         "heavy = {'torch', 'librosa', 'scipy', 'numpy', 'pandas', 'rich'} & set(sys.modules); "
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
-    found = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert "Usage: fusion" in found.stdout
+    result = subprocess.run([sys.executable, "-c", code, *options], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "Usage: fusion" in result.stdout
 
 
 @pytest.mark.parametrize("command", [["compare"], ["repair"], ["audit"], ["diagnose"]])
@@ -180,9 +180,9 @@ def test_torchrun_is_refused_for_other_commands(command, monkeypatch, capsys):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert run_cli(command) == 2
-    said = capsys.readouterr().err
-    assert f"torchrun can't start fusion {command[0]}: each of its processes" in said
-    assert f"fusion {command[0]} ..." in said
+    output = capsys.readouterr().err
+    assert f"torchrun can't start fusion {command[0]}: each of its processes" in output
+    assert f"fusion {command[0]} ..." in output
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert run_cli([*command, "--nonsense"]) == 2
     assert "torchrun" not in capsys.readouterr().err

@@ -28,7 +28,7 @@ def test_plugin_options_are_accepted_before_and_after_the_command() -> None:
         click.echo(f"{requests_of(ctx)['plugins']} {requests_of(ctx)['strict']}")
 
     run = CliRunner().invoke
-    said = run(group, ["-p", "a", "command", "-p", "b", "-p", "c", "--strict-plugins"]).output
-    assert said == "('a', 'b', 'c') True\n"
+    output = run(group, ["-p", "a", "command", "-p", "b", "-p", "c", "--strict-plugins"]).output
+    assert output == "('a', 'b', 'c') True\n"
     assert run(group, ["--strict-plugins", "command"]).output == "() True\n"
     assert run(group, ["command"]).output == "() False\n"  # earlier options are not kept

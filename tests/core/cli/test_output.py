@@ -12,17 +12,17 @@ from fusion.core.cli.output import dated_folder, echo_failure, echo_json, resuma
 
 def test_json_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     echo_json({"uar": 0.5})
-    said = capsys.readouterr()
-    assert json.loads(said.out) == {"uar": 0.5}
-    assert not said.err
+    output = capsys.readouterr()
+    assert json.loads(output.out) == {"uar": 0.5}
+    assert not output.err
 
 
 def test_warnings_and_failures_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     warn("two clips are left out")
     echo_failure("b\udcff.wav can't be read")  # a name that is not valid UTF-8
-    said = capsys.readouterr()
-    assert not said.out
-    assert said.err == "warning: two clips are left out\nerror: b?.wav can't be read\n"
+    output = capsys.readouterr()
+    assert not output.out
+    assert output.err == "warning: two clips are left out\nerror: b?.wav can't be read\n"
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -36,8 +36,8 @@ def test_the_command_to_resume_is_printed_if_the_work_had_begun(
         resumable(tmp_path / "run.json", "fusion run --resume R"),
     ):
         raise KeyboardInterrupt
-    said = "\nTo resume: fusion run --resume R\n" if begun else ""
-    assert capsys.readouterr().err == said
+    output = "\nTo resume: fusion run --resume R\n" if begun else ""
+    assert capsys.readouterr().err == output
 
 
 def test_a_folder_without_a_given_name_is_named_by_the_time() -> None:

@@ -20,20 +20,20 @@ def rows_of(path):
 def test_predict_labels_new_recordings(finished, corpus, capsys):
     wav = str(corpus.parent / "s0-happy-0.wav")
     assert run_cli(["predict", str(finished), wav, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["file"] == wav
-    assert set(found["probabilities"]) == {"happy", "sad"}
-    assert sum(found["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert found["label"] == max(found["probabilities"], key=found["probabilities"].get)
+    result = json.loads(capsys.readouterr().out)
+    assert result["file"] == wav
+    assert set(result["probabilities"]) == {"happy", "sad"}
+    assert sum(result["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert result["label"] == max(result["probabilities"], key=result["probabilities"].get)
 
 
 def test_predict_agrees_with_the_run_on_its_own_test_clips(finished, corpus, capsys):
     own = [r for r in rows_of(finished / "predictions.csv") if r["model"] == "chosen"]
     files = [str(corpus.parent / r["clip"].removeprefix("table/")) for r in own]
     assert run_cli(["predict", str(finished), *files, "--json"]) == 0
-    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    result = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     # The run may have computed in bfloat16; predict always computes in float32.
-    for row, one in zip(own, found, strict=True):
+    for row, one in zip(own, result, strict=True):
         assert one["probabilities"]["sad"] == pytest.approx(float(row["p_sad"]), abs=0.02)
 
 
@@ -42,9 +42,9 @@ def test_predict_reports_a_bad_file_and_labels_the_rest(finished, corpus, tmp_pa
     bad.write_bytes(b"no sound")
     good = str(corpus.parent / "s0-happy-0.wav")
     assert run_cli(["predict", str(finished), str(bad), good]) == 2
-    seen = capsys.readouterr()
-    assert "bad.wav" in seen.err
-    assert good in seen.out and "bad.wav" not in seen.out
+    recorded = capsys.readouterr()
+    assert "bad.wav" in recorded.err
+    assert good in recorded.out and "bad.wav" not in recorded.out
 
 
 def test_predict_without_a_run(capsys, tmp_path):
@@ -62,11 +62,11 @@ def said(monkeypatch, capsys):
     """Function that returns the exit code and output of `fusion predict` for given predictions."""
 
     def say(answers, *options, task=(), notes=()):
-        made = SimpleNamespace(
+        created = SimpleNamespace(
             warnings=["mel is older"], task=list(task), classes=("low", NASTY),
             adapt_to=lambda files, folder: list(notes), predict=lambda names: answers,
         )  # fmt: skip
-        monkeypatch.setattr(predictor, "Predictor", lambda run, settings: made)
+        monkeypatch.setattr(predictor, "Predictor", lambda run, settings: created)
         monkeypatch.setattr(predict, "open_run", lambda ctx, run: None)
         files = [str(answer.path) for answer in answers]
         return run_cli(["predict", "run", *files, *options]), *capsys.readouterr()

@@ -10,15 +10,15 @@ from fusion.core.registry.registry import Registry
 @pytest.fixture
 def built(monkeypatch):
     """List with the plugin requests of every registry that is created in this process."""
-    found = []
+    result = []
     build = Registry.__init__
 
     def counted(self, requests=(), **options):
-        found.append(tuple(requests))
+        result.append(tuple(requests))
         build(self, requests, **options)
 
     monkeypatch.setattr(Registry, "__init__", counted)
-    return found
+    return result
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_a_command_on_a_finished_run_loads_plugins_at_most_once(
     finished, corpus, tmp_path, built, words
 ):
     clip = corpus.parent / "s0-sad-0.wav"
-    given = [word.format(run=finished, new=tmp_path, clip=clip) for word in words]
-    assert run_cli(given) == 0
+    passed = [word.format(run=finished, new=tmp_path, clip=clip) for word in words]
+    assert run_cli(passed) == 0
     # A finished run that is resumed needs no plugin.
     assert len(built) == (0 if "--resume" in words else 1)
 

@@ -48,9 +48,9 @@ def mended(options, tmp_path_factory):
 def test_a_finished_run_is_diagnosed(finished, capsys) -> None:
     before = (finished / "results.json").read_bytes()
     assert run_cli(["diagnose", str(finished), "--set", "diagnosis.fewest_steps=1"]) == 0
-    said = capsys.readouterr().out
-    assert "alone, val" in said and f"try remedies: fusion repair {finished}" in said
-    assert "test it" not in said
+    output = capsys.readouterr().out
+    assert "alone, val" in output and f"try remedies: fusion repair {finished}" in output
+    assert "test it" not in output
     assert (finished / "results.json").read_bytes() == before
     data = json.loads((finished / "diagnosis.json").read_text())
     assert data["thresholds"]["fewest_steps"] == 1
@@ -167,14 +167,14 @@ def test_an_impossible_step_is_left_out_and_the_others_continue(options, tmp_pat
     command = ["-p", str(plugin), "repair", *options, "--strategy", "sum", "--out", str(out),
                "--target", "100", "--steps", "impossible,averaged"]  # fmt: skip
     assert run_cli(command) == 0
-    said = capsys.readouterr()
-    assert "left out" in said.out and "hidden=0" in said.out
+    output = capsys.readouterr()
+    assert "left out" in output.out and "hidden=0" in output.out
     steps = json.loads((out / "repair.json").read_text())["steps"]
     assert [bool(step["refused"]) for step in steps] == [False, True, False]
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "message"),
     [
         (["diagnose", "nowhere"], "is not a run directory"),
         (["diagnose", "RUN", "--epochs", "3"], "--epochs can't be given with RUN"),
@@ -187,11 +187,11 @@ def test_an_impossible_step_is_left_out_and_the_others_continue(options, tmp_pat
         (["repair", "RUN", "--strategy", "sum"], "--strategy can't be given with RUN"),
     ],
 )
-def test_mistakes_in_repair(finished, tmp_path, capsys, monkeypatch, command, told) -> None:
+def test_mistakes_in_repair(finished, tmp_path, capsys, monkeypatch, command, message) -> None:
     monkeypatch.chdir(tmp_path)
-    given = [str(finished) if word == "RUN" else word for word in command]
-    assert run_cli(given) == 2
-    assert told in capsys.readouterr().err
+    passed = [str(finished) if word == "RUN" else word for word in command]
+    assert run_cli(passed) == 2
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

@@ -72,8 +72,8 @@ def test_a_folder_without_a_run_is_refused(runs, tmp_path, monkeypatch, capsys):
 
 def test_a_file_that_cannot_be_written(finished, tmp_path, capsys):
     assert run_cli(["report", str(finished), "--out", str(tmp_path)]) == 2
-    seen = capsys.readouterr().err
-    assert f"The report {tmp_path} can't be written" in seen and "--out" in seen
+    recorded = capsys.readouterr().err
+    assert f"The report {tmp_path} can't be written" in recorded and "--out" in recorded
     assert not list(tmp_path.iterdir())
 
 
@@ -91,9 +91,9 @@ def test_a_report_that_fails_does_not_fail_the_run(copied, monkeypatch, capsys):
 
     monkeypatch.setattr("fusion.core.workflows.experiment.write_report", broken)
     assert run_cli(["run", "--resume", str(copied)]) == 0
-    seen = capsys.readouterr()
-    assert "can't be written (ZeroDivisionError: by hand)" in seen.err
-    assert f"fusion report {copied}" in seen.err and "report:" not in seen.out
+    recorded = capsys.readouterr()
+    assert "can't be written (ZeroDivisionError: by hand)" in recorded.err
+    assert f"fusion report {copied}" in recorded.err and "report:" not in recorded.out
 
 
 def test_no_report_suppresses_the_report(copied, capsys):

@@ -143,7 +143,7 @@ def test_lost_results_are_written_again(finished, tmp_path, capsys):
     clips = (copy / "clips.csv").read_text()
     (copy / "clips.csv").write_text(clips.replace(",train", ",test", 1))
     assert run_cli(["run", "--resume", str(copy), "--quiet"]) == 2
-    assert "holds another split" in capsys.readouterr().err
+    assert "hold different splits" in capsys.readouterr().err
 
 
 TRACKER = """

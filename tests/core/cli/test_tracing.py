@@ -21,11 +21,11 @@ def test_a_run_is_traced_across_its_processes(
          "-p", str(plugin), "--strategy", "added", "--balance", "nested", "--epochs", "2",
          "--trace-hooks", "--json", *SMALL, "--no-report"]
     )  # fmt: skip
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert code == 0
-    assert json.loads(said.out)["run"] == str(out)  # only the results
-    assert f"strategy added, version 7, from {plugin} 0.3" in said.err
-    assert said.err.rstrip().endswith(f"trace file: {out / 'trace.jsonl'}")
+    assert json.loads(output.out)["run"] == str(out)  # only the results
+    assert f"strategy added, version 7, from {plugin} 0.3" in output.err
+    assert output.err.rstrip().endswith(f"trace file: {out / 'trace.jsonl'}")
     first, *rows = map(json.loads, (out / "trace.jsonl").read_text().splitlines())
     assert first["command"] == "fusion run"
     assert first["processes"] == len({row["process"] for row in rows}) > 2
@@ -58,9 +58,9 @@ def test_the_environment_variable_names_the_trace_file(
     monkeypatch.setenv("FUSION_TRACE_HOOKS", str(file))
     clip = str(next(corpus.parent.glob("*.wav")))
     assert run_cli(["predict", str(finished), clip, "--json", "--trace-hooks"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["file"] == clip
-    assert said.err.count("trace: ") == 1
+    output = capsys.readouterr()
+    assert json.loads(output.out)["file"] == clip
+    assert output.err.count("trace: ") == 1
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert rows[0]["command"] == "fusion predict"
     assert {"extract", "__init__"} <= {

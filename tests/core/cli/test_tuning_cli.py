@@ -221,8 +221,8 @@ def test_the_output_of_tuning(tuned, capsys):
 )  # fmt: skip
 def test_mistakes_in_tune(corpus, cache, tmp_path, capsys, options, words):
     out = tmp_path / "out"
-    given = ["run", "--data", str(corpus), "--cache", cache]
-    assert run_cli([*given, "--out", str(out), *options]) == 2
+    passed = ["run", "--data", str(corpus), "--cache", cache]
+    assert run_cli([*passed, "--out", str(out), *options]) == 2
     assert words in capsys.readouterr().err
     assert not out.exists()
 

@@ -55,8 +55,8 @@ def test_a_corpus_detects_no_path_by_default(tmp_path):
 
 def test_a_plugin_may_inherit_from_a_class_with_keywords():
     class Marked:
-        def __init_subclass__(cls, mark=None, **given):
-            super().__init_subclass__(**given)
+        def __init_subclass__(cls, mark=None, **passed):
+            super().__init_subclass__(**passed)
             cls.mark = mark
 
     class Mine(Plugin, Marked, mark="x"):
@@ -69,9 +69,9 @@ def test_a_plugin_may_inherit_from_a_class_with_keywords():
 
 
 def test_extract_many_returns_errors_in_place_of_arrays():
-    found = Number().extract_many([TWO, BAD, ONE])
-    assert found[0].tolist() == [2, 2] and found[2].tolist() == [1, 1]
-    assert isinstance(found[1], RecordingError) and str(found[1]) == "bad.wav has no number."
+    result = Number().extract_many([TWO, BAD, ONE])
+    assert result[0].tolist() == [2, 2] and result[2].tolist() == [1, 1]
+    assert isinstance(result[1], RecordingError) and str(result[1]) == "bad.wav has no number."
     assert Number().extract_many([]) == []
 
 
@@ -124,11 +124,11 @@ def declared(**attributes):
 
 
 def test_an_array_is_converted_to_the_declared_dtype():
-    found = Number().check(np.array([1, 2]))
-    assert found.dtype == np.float32 and found.tolist() == [1, 2]
+    result = Number().check(np.array([1, 2]))
+    assert result.dtype == np.float32 and result.tolist() == [1, 2]
     assert Number().check([1.0, 2.0]).tolist() == [1, 2]
-    kept = np.ones(2, np.float32)
-    assert Number().check(kept) is kept  # neither converted nor copied
+    stored = np.ones(2, np.float32)
+    assert Number().check(stored) is stored  # neither converted nor copied
 
 
 @pytest.mark.parametrize(

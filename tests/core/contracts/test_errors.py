@@ -20,10 +20,10 @@ def drawn_tree():
     """Return the base of each error according to the module's docstring."""
     above, path = {}, []
     for line in errors.__doc__.splitlines():
-        if found := re.match(r" {4}([ │├└─]*)([A-Z]\w+Error)\b", line):
-            depth = len(found[1]) // 4
-            path = [*path[:depth], found[2]]
-            above[found[2]] = path[-2] if depth else None
+        if result := re.match(r" {4}([ │├└─]*)([A-Z]\w+Error)\b", line):
+            depth = len(result[1]) // 4
+            path = [*path[:depth], result[2]]
+            above[result[2]] = path[-2] if depth else None
     return above
 
 
@@ -44,7 +44,7 @@ def test_user_errors_exit_with_2_and_failed_runs_with_1():
 
 
 @pytest.mark.parametrize(
-    ("name", "known", "message"),
+    ("name", "reference", "message"),
     [
         ("gatd", ["sum", "gated"], "no strategy 'gatd'. Did you mean 'gated'? Known: gated, sum."),
         ("gated", ["gates", "gatd", "gated2"], "'gated'. Did you mean 'gated2' or 'gatd'? Known: "),
@@ -52,8 +52,8 @@ def test_user_errors_exit_with_2_and_failed_runs_with_1():
         ("xyz", (), "There is no strategy 'xyz'. Known: none."),
     ],
 )
-def test_an_unknown_name_is_reported_with_the_known_ones(name, known, message):
-    assert message in str(UnknownNameError("strategy", name, known))
+def test_an_unknown_name_is_reported_with_the_known_ones(name, reference, message):
+    assert message in str(UnknownNameError("strategy", name, reference))
 
 
 def test_a_hint_is_on_a_separate_line():

@@ -69,7 +69,7 @@ values = st.lists(
 @given(values, st.floats(-3, 3))
 def test_norm_and_inner_product_equal_those_of_the_concatenated_values(lists, slope):
     tensors = of(*lists)
-    others = [slope * tensor + 1 for tensor in tensors]
-    flat, other = torch.cat(tensors).double(), torch.cat(others).double()
-    assert float(inner(tensors, others)) == pytest.approx(float(flat @ other), rel=1e-4, abs=1e-3)
+    rest = [slope * tensor + 1 for tensor in tensors]
+    flat, other = torch.cat(tensors).double(), torch.cat(rest).double()
+    assert float(inner(tensors, rest)) == pytest.approx(float(flat @ other), rel=1e-4, abs=1e-3)
     assert float(norm_of(tensors)) == pytest.approx(float((flat @ flat).sqrt()), rel=1e-5)

@@ -71,10 +71,10 @@ def objective(strategy, inputs, labels, point):
 def test_the_fit_reaches_the_minimum_found_by_scipy(seed, signal):
     strategy, inputs, labels = problem(seed, signal=signal)
     fit_held_out(strategy, inputs, labels)
-    found = strategy.trust.detach().double().numpy()
+    result = strategy.trust.detach().double().numpy()
     best = minimize(lambda p: objective(strategy, inputs, labels, p), np.zeros(2), method="BFGS")
-    assert objective(strategy, inputs, labels, found) <= best.fun + 1e-5
-    np.testing.assert_allclose(found, best.x, atol=0.03)
+    assert objective(strategy, inputs, labels, result) <= best.fun + 1e-5
+    np.testing.assert_allclose(result, best.x, atol=0.03)
 
 
 def test_a_fit_depends_only_on_the_clips():
@@ -142,9 +142,9 @@ def test_bfloat16_embeddings_are_fitted_in_float32():
     rough = {m: x.bfloat16() for m, x in inputs.items()}
     with torch.autocast("cpu", torch.bfloat16):
         fit_held_out(strategy, rough, labels)
-    found = strategy.trust.detach().clone()
+    result = strategy.trust.detach().clone()
     fit_held_out(strategy, {m: x.float() for m, x in rough.items()}, labels)
-    assert found.dtype is torch.float32 and torch.equal(found, strategy.trust)
+    assert result.dtype is torch.float32 and torch.equal(result, strategy.trust)
 
 
 def test_a_strategy_without_held_out_parameters_is_unchanged():
@@ -173,9 +173,9 @@ def test_training_steps_do_not_change_held_out_parameters(optimizer):
 
     def watched(*args):
         before = trust.detach().clone()
-        found = step(*args)
+        result = step(*args)
         changed.append(not torch.equal(before, trust))
-        return found
+        return result
 
     trainer.stepper.step = watched
     trainer.fit()
@@ -188,7 +188,7 @@ def test_held_out_parameters_are_fitted_to_the_averaged_weights():
     trainer = small_trainer([], 2, strategy=Trusts, average=0.9, epochs=3)
     trainer.fit()
     strategy = trainer.model.strategy
-    kept = strategy.trust.detach().clone()
+    stored = strategy.trust.detach().clone()
     indices = trainer.val
     raw, labels = trainer.features.batch(indices)
     trainer.model.eval()
@@ -196,9 +196,9 @@ def test_held_out_parameters_are_fitted_to_the_averaged_weights():
     with torch.no_grad():
         inputs = {m: trainer.model.branches[m](x) for m, x in standardised.items()}
     fit_held_out(strategy, inputs, labels)
-    torch.testing.assert_close(strategy.trust.detach(), kept, rtol=1e-3, atol=1e-3)
-    found = predict(trainer.model, trainer.features, indices).probabilities.argmax(axis=1)
-    recall = [(found[labels.numpy() == c] == c).mean() for c in range(3)]
+    torch.testing.assert_close(strategy.trust.detach(), stored, rtol=1e-3, atol=1e-3)
+    result = predict(trainer.model, trainer.features, indices).probabilities.argmax(axis=1)
+    recall = [(result[labels.numpy() == c] == c).mean() for c in range(3)]
     assert float(np.mean(recall)) == pytest.approx(trainer.progress.best_uar, abs=1e-4)
 
 

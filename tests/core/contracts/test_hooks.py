@@ -22,14 +22,14 @@ def old(monkeypatch):
 
 
 def manager():
-    made = pluggy.PluginManager(hooks.PROJECT)
-    made.add_hookspecs(hooks)
-    return made
+    created = pluggy.PluginManager(hooks.PROJECT)
+    created.add_hookspecs(hooks)
+    return created
 
 
 def test_there_is_one_hook_per_kind_of_plugin():
-    found = {name for name in vars(manager().hook) if name.startswith("fusion_")}
-    assert found == {f"fusion_{kind}" for kind in KINDS}
+    result = {name for name in vars(manager().hook) if name.startswith("fusion_")}
+    assert result == {f"fusion_{kind}" for kind in KINDS}
 
 
 def test_every_hook_is_documented_and_has_known_arguments():
@@ -43,11 +43,11 @@ def test_every_hook_is_documented_and_has_known_arguments():
 
 def test_a_renamed_hook_still_works(old):
     plugin = type("Plugin", (), {"fusion_joiners": hooks.hookimpl(lambda self: ["mine"])})()
-    found = manager()
+    result = manager()
     with pytest.warns(DeprecationWarning):
-        found.register(plugin)
-    found.check_pending()  # raises an error for hooks without a specification
-    assert found.hook.fusion_joiners() == [["mine"]]
+        result.register(plugin)
+    result.check_pending()  # raises an error for hooks without a specification
+    assert result.hook.fusion_joiners() == [["mine"]]
 
 
 def test_a_renamed_hook_warns_with_the_new_name_and_the_version(old):

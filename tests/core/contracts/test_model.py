@@ -13,16 +13,16 @@ B_GONE = Presence(("a", "b"), torch.tensor([[True, False], [True, True]]), {"b":
 @pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 1, 4, 5)])
 def test_a_flag_per_clip_is_broadcast_over_its_array(shape):
     flags = torch.tensor([True, False])
-    found = along(flags, torch.ones(shape)) & torch.ones(shape, dtype=torch.bool)
-    assert found.shape == shape and found[0].all() and not found[1].any()
+    result = along(flags, torch.ones(shape)) & torch.ones(shape, dtype=torch.bool)
+    assert result.shape == shape and result[0].all() and not result[1].any()
 
 
 def test_blanked_is_zero_for_absent_modalities_even_for_nan():
-    given = {"a": torch.ones(2, 3), "b": torch.full((2, 2, 2), torch.nan)}
-    found = B_GONE.blanked(given)
-    assert found["a"] is given["a"]
-    assert found["b"][0].tolist() == [[0, 0], [0, 0]] and found["b"][1].isnan().all()
-    assert given["b"].isnan().all()  # the original is unchanged
+    passed = {"a": torch.ones(2, 3), "b": torch.full((2, 2, 2), torch.nan)}
+    result = B_GONE.blanked(passed)
+    assert result["a"] is passed["a"]
+    assert result["b"][0].tolist() == [[0, 0], [0, 0]] and result["b"][1].isnan().all()
+    assert passed["b"].isnan().all()  # the original is unchanged
 
 
 def test_blanked_accepts_some_modalities_and_arrays_without_axes():
@@ -48,9 +48,9 @@ def test_rows_are_those_of_clips_with_the_modality():
 def test_logits_and_embedding_are_float32_without_gradient():
     baseline = small_baselines(2)["face"]
     raw, _ = small_features(2).batch([0, 1, 2])
-    for found, size in ((baseline.embedding(raw), 6), (baseline.logits(raw), 3)):
-        assert found.shape == (3, size)
-        assert found.dtype is torch.float32 and not found.requires_grad
+    for result, size in ((baseline.embedding(raw), 6), (baseline.logits(raw), 3)):
+        assert result.shape == (3, size)
+        assert result.dtype is torch.float32 and not result.requires_grad
 
 
 def test_a_baseline_uses_its_own_modality_and_float32():
@@ -61,22 +61,22 @@ def test_a_baseline_uses_its_own_modality_and_float32():
         """A model in half precision, as under autocast."""
 
         @staticmethod
-        def encode(given):
-            return Encoded({m: x.half() for m, x in given.items()}, {})
+        def encode(passed):
+            return Encoded({m: x.half() for m, x in passed.items()}, {})
 
         @staticmethod
         def strategy_inputs(encoded):
             return encoded.embeddings
 
         @staticmethod
-        def fuse(given):
-            return 2 * given["face"]
+        def fuse(passed):
+            return 2 * passed["face"]
 
     half = type(baseline)("face", Half(), 0.5)
-    found = half.embedding(inputs), half.logits(inputs)
-    assert [x.dtype for x in found] == [torch.float32] * 2
-    torch.testing.assert_close(found[0], inputs["face"].half().float())
-    torch.testing.assert_close(found[1], 2 * found[0])
+    result = half.embedding(inputs), half.logits(inputs)
+    assert [x.dtype for x in result] == [torch.float32] * 2
+    torch.testing.assert_close(result[0], inputs["face"].half().float())
+    torch.testing.assert_close(result[1], 2 * result[0])
     torch.testing.assert_close(
         baseline.logits(inputs), baseline.model.strategy({"face": baseline.embedding(inputs)})
     )

@@ -52,11 +52,11 @@ def test_required_methods_of_a_network_are_not_implemented_by_default(ask):
         ask()
 
 
-@pytest.mark.parametrize("given", [(), ({"a": 2}, 3), ({"a": 2}, 3, "more")])
-def test_a_strategy_may_omit_arguments_of_the_base_class(given):
+@pytest.mark.parametrize("passed", [(), ({"a": 2}, 3), ({"a": 2}, 3, "more")])
+def test_a_strategy_may_omit_arguments_of_the_base_class(passed):
     class Mine(Strategy):
         def __init__(self):
-            super().__init__(*given)
+            super().__init__(*passed)
             self.head = nn.Linear(2, 3)  # torch raises an error without Module.__init__
 
     assert len(list(Mine().parameters())) == 2

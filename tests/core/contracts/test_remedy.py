@@ -25,7 +25,7 @@ class Mixed(Remedy):
 
 
 @pytest.mark.parametrize(
-    ("known", "expected"),
+    ("reference", "expected"),
     [
         ({"train": {"lr": 0.001, "epochs": 10, "dim": 64}}, True),
         ({"train": {"lr": "0.001", "epochs": "10"}}, True),  # as typed on a command line
@@ -34,8 +34,8 @@ class Mixed(Remedy):
         ({}, False),
     ],
 )
-def test_a_run_has_settings_if_all_are_known_and_equal(known, expected):
-    assert patient(**known).has(Slower.settings) is expected
+def test_a_run_has_settings_if_all_are_known_and_equal(reference, expected):
+    assert patient(**reference).has(Slower.settings) is expected
 
 
 def test_every_run_has_empty_settings():
@@ -43,16 +43,16 @@ def test_every_run_has_empty_settings():
 
 
 def test_constant_prescriptions_are_class_attributes():
-    found = Mixed().prescribe(patient(balancers=("pmr", "ogm_ge")))
+    result = Mixed().prescribe(patient(balancers=("pmr", "ogm_ge")))
     # Prescribed balancers follow the patient's own, in order and without repetition.
-    assert found == Prescription(
+    assert result == Prescription(
         "sum", ("pmr", "ogm_ge", "gradscale"), {}, {"gradscale": {"mode": "norms"}}
     )
 
 
 def test_balancers_that_the_patient_has_are_not_prescribed():
-    found = Mixed().prescribe(patient(balancers=("gradscale", "ogm_ge")))
-    assert found.balancers is None and found.strategy == "sum"
+    result = Mixed().prescribe(patient(balancers=("gradscale", "ogm_ge")))
+    assert result.balancers is None and result.strategy == "sum"
 
 
 def test_a_run_that_has_everything_gets_no_prescription():
@@ -77,5 +77,5 @@ def test_a_single_difference_suffices_for_a_prescription(run):
 
 
 def test_prescribed_settings_do_not_change_strategy_and_balancers():
-    found = Slower().prescribe(patient(balancers=("pmr",)))
-    assert (found.strategy, found.balancers, found.settings) == (None, None, Slower.settings)
+    result = Slower().prescribe(patient(balancers=("pmr",)))
+    assert (result.strategy, result.balancers, result.settings) == (None, None, Slower.settings)

@@ -29,7 +29,7 @@ def presence(table=HAS):
     return Presence(("voice", "face"), table, rows)
 
 
-def step(has=None, present=None, **given):
+def step(has=None, present=None, **passed):
     context = SimpleNamespace(
         modalities=["voice", "face"],
         config=TrainConfig(epochs=7),
@@ -41,7 +41,7 @@ def step(has=None, present=None, **given):
     )
     if present is None:
         present = torch.ones(4, 2, dtype=torch.bool) if has is None else has.table.clone()
-    return Step(context, 3, 20, LABELS, torch.Generator(), present, has, **given)
+    return Step(context, 3, 20, LABELS, torch.Generator(), present, has, **passed)
 
 
 def each_loss(logits=LOGITS, labels=LABELS):
@@ -164,9 +164,9 @@ def test_the_loss_of_a_probe_without_clips_has_zero_gradients():
 
 def test_the_probability_of_the_right_class_by_hand():
     logits = torch.tensor([[0.0, 3.0], [0.0, 1.0]]).log().requires_grad_()
-    found = right_probability(logits, torch.tensor([0, 1]))
+    result = right_probability(logits, torch.tensor([0, 1]))
     # exp: [0, 3] -> 0 of 3; [0, 1] -> 1 of 1.
-    assert found.tolist() == [0, 1] and not found.requires_grad
+    assert result.tolist() == [0, 1] and not result.requires_grad
     half = right_probability(torch.tensor([[1.0, 1.0]], dtype=torch.float16), torch.tensor([1]))
     assert (half.tolist(), half.dtype) == ([0.5], torch.float32)
 

@@ -164,7 +164,7 @@ def test_a_modality_that_too_few_clips_have_is_refused(by_speaker=4):
     split = Split(np.arange(6), np.arange(6, 9), np.arange(9, 12), None, True)
     check_absent({"text": np.arange(12) == 0}, [split], clips, ["a", "b"])
     without_a = (np.arange(12) % 2 == 0) & (np.arange(12) < 6)
-    with pytest.raises(SplitError, match=r"3 of 12 clips have no text, .*train .* none of: a"):
+    with pytest.raises(SplitError, match=r"3 of 12 clips have no text. .*train .* none of: a"):
         check_absent({"text": without_a}, [split], clips, ["a", "b"])
     everybody_tested = np.arange(12) >= 9  # test clips may all lack it
     check_absent({"text": everybody_tested}, [split], clips, ["a", "b"])

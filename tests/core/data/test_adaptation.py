@@ -55,14 +55,14 @@ def shrunk(moments, population=None, k=1.0):
 def test_statistics_by_hand():
     array = np.array([[1.0, 10.0], [3.0, 10.0], [100.0, 0.0], [104.0, 4.0], [108.0, 8.0]])
     speakers = np.array([0, 0, 1, 1, 1])
-    found = moments_of(Rows(array), TABLE, "feature", speakers, np.arange(5))
-    assert found.count.tolist() == [2, 3]
-    assert found.mean.tolist() == [[2, 10], [104, 4]]
-    np.testing.assert_allclose(found.variance, [[1, 0], [32 / 3, 32 / 3]])
-    population = population_of(found, np.array([0, 1]))
+    result = moments_of(Rows(array), TABLE, "feature", speakers, np.arange(5))
+    assert result.count.tolist() == [2, 3]
+    assert result.mean.tolist() == [[2, 10], [104, 4]]
+    np.testing.assert_allclose(result.variance, [[1, 0], [32 / 3, 32 / 3]])
+    population = population_of(result, np.array([0, 1]))
     np.testing.assert_allclose(population.mean, [(2 * 2 + 3 * 104) / 5, (2 * 10 + 3 * 4) / 5])
     np.testing.assert_allclose(population.variance, [(2 * 1 + 32) / 5, 32 / 5])
-    offset, scale = offset_and_scale(found, population)
+    offset, scale = offset_and_scale(result, population)
     # Speaker 0 has two clips: the weights are 2/3 and 1/3.
     np.testing.assert_allclose(offset[0], [(2 * 2 + 63.2) / 3, (2 * 10 + 6.4) / 3], rtol=1e-6)
     np.testing.assert_allclose(
@@ -78,12 +78,12 @@ def test_axes_are_pooled_as_in_global_standardisation():
     rng = np.random.default_rng(0)
     array = rng.normal(size=(150, 1, 3, 4)) * np.arange(1, 4)[:, None] + 5
     speakers = rng.integers(0, 4, 150)
-    found = moments_of(Rows(array), MEL, "feature", speakers, np.arange(150))
-    assert found.mean.shape == (4, 1, 3, 1)
+    result = moments_of(Rows(array), MEL, "feature", speakers, np.arange(150))
+    assert result.mean.shape == (4, 1, 3, 1)
     for s in range(4):
         own = array[speakers == s]
-        np.testing.assert_allclose(found.mean[s, 0, :, 0], own.mean(axis=(0, 1, 3)), rtol=1e-12)
-        np.testing.assert_allclose(found.variance[s, 0, :, 0], own.var(axis=(0, 1, 3)), rtol=1e-10)
+        np.testing.assert_allclose(result.mean[s, 0, :, 0], own.mean(axis=(0, 1, 3)), rtol=1e-12)
+        np.testing.assert_allclose(result.variance[s, 0, :, 0], own.var(axis=(0, 1, 3)), rtol=1e-10)
     assert moments_of(Rows(array), MEL, "channel", speakers, np.arange(9)).mean.shape == (
         4,
         1,
@@ -130,11 +130,11 @@ def test_a_feature_that_is_constant_for_one_speaker_stays_small():
 
 def test_absent_and_non_finite_clips_do_not_count():
     array = np.array([[1.0, 1.0], [3.0, 5.0], [0.0, 0.0], [np.nan, 2.0], [5.0, 6.0]])
-    known = np.array([0, 1, 3, 4])
-    found = moments_of(Rows(array), TABLE, "feature", np.array([0, 0, 0, 0, 1]), known)
-    assert found.count.tolist() == [2, 1]
-    assert found.mean.tolist() == [[2, 3], [5, 6]]
-    assert found.variance.tolist() == [[1, 4], [0, 0]]
+    reference = np.array([0, 1, 3, 4])
+    result = moments_of(Rows(array), TABLE, "feature", np.array([0, 0, 0, 0, 1]), reference)
+    assert result.count.tolist() == [2, 1]
+    assert result.mean.tolist() == [[2, 3], [5, 6]]
+    assert result.variance.tolist() == [[1, 4], [0, 0]]
 
 
 def affine(array, speakers, speaker):
@@ -225,8 +225,8 @@ def test_tensors_are_adapted_like_arrays():
     moments = moments_of(Rows(array), MEL, "feature", one, np.arange(30))
     population = Population(np.ones((1, 3, 1)), np.full((1, 3, 1), 2.0))
     populations = population_tensors("population/fold0/mel", {"mel": population})
-    found = populations_from("population/fold0/mel", {**populations, "fold0/mel/x": torch.ones(1)})
-    assert list(found) == ["mel"]
+    result = populations_from("population/fold0/mel", {**populations, "fold0/mel/x": torch.ones(1)})
+    assert list(result) == ["mel"]
     expected = Adapted(Rows(array), one, *offset_and_scale(moments, population)).take(np.arange(30))
-    made = adapt_tensor(torch.from_numpy(array), moments, found["mel"])
-    np.testing.assert_array_equal(made.numpy(), expected)
+    created = adapt_tensor(torch.from_numpy(array), moments, result["mel"])
+    np.testing.assert_array_equal(created.numpy(), expected)

@@ -187,8 +187,8 @@ def test_shared_labels_have_a_fixed_order_and_other_clips_are_counted():
 
 
 def test_native_labels_are_sorted_and_complete():
-    found = classes("native")
-    assert found[0] == ("Joy", "anger", "calm") and len(found[1]) == 4 and not found[2]
+    result = classes("native")
+    assert result[0] == ("Joy", "anger", "calm") and len(result[1]) == 4 and not result[2]
 
 
 def test_chosen_labels_keep_their_order_and_may_be_native_or_shared():

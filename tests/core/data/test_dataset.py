@@ -18,8 +18,8 @@ def data():
 
 
 def test_presence_has_a_row_for_each_index_and_a_column_for_each_modality(data):
-    found = data.present(["mel", "text"], np.array([1, 2, 1]))
-    assert found.tolist() == [[True, False], [True, True], [True, False]]
+    result = data.present(["mel", "text"], np.array([1, 2, 1]))
+    assert result.tolist() == [[True, False], [True, True], [True, False]]
     assert data.present(["text", "mel"], np.array([3])).tolist() == [[False, True]]
     assert data.present(["mel", "text"], np.array([], np.int64)).shape == (0, 2)
 

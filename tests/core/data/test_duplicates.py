@@ -20,12 +20,12 @@ TABLE = Registry().extractor("precomputed")
 def clips(tmp_path):
     """Four clips: a, b and c have the same bytes, d is another recording."""
     one, other = np.random.default_rng(0).normal(scale=0.1, size=(2, 800))
-    found = []
+    result = []
     for name in "abcd":
         path = tmp_path / f"{name}.wav"
         soundfile.write(path, other if name == "d" else one, 16000)
-        found.append(Clip(Recording(path), f"{name}.wav", "x", name, "here"))
-    return found
+        result.append(Clip(Recording(path), f"{name}.wav", "x", name, "here"))
+    return result
 
 
 def built(clips, tmp_path, **rows):
@@ -42,9 +42,9 @@ def built(clips, tmp_path, **rows):
     return FeatureCache(config.cache), fingerprint_of(extractor), keys, report
 
 
-@pytest.mark.parametrize("known", ["a", "b", "c"])
-def test_a_row_of_one_recording_applies_to_all_with_the_same_content(clips, tmp_path, known):
-    cache, feature, keys, report = built(clips, tmp_path, **{known: 7, "d": 2})
+@pytest.mark.parametrize("reference", ["a", "b", "c"])
+def test_a_row_of_one_recording_applies_to_all_with_the_same_content(clips, tmp_path, reference):
+    cache, feature, keys, report = built(clips, tmp_path, **{reference: 7, "d": 2})
     assert keys[0] == keys[1] == keys[2] != keys[3] and not report.absent
     assert cache.open(feature, keys).load().ravel().tolist() == [7, 7, 7, 2]
 

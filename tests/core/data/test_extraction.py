@@ -45,9 +45,9 @@ class Constant(Extractor):
 """
 
 
-def constant(path: Path, value: float, **given: str) -> Extraction:
+def constant(path: Path, value: float, **passed: str) -> Extraction:
     path.write_text(PLUGIN.format(value=value))
-    return Extraction.of(make_extractor(load_file(str(path)).Constant, given))
+    return Extraction.of(make_extractor(load_file(str(path)).Constant, passed))
 
 
 def first(extraction: Extraction) -> float:
@@ -72,8 +72,8 @@ def test_a_running_worker_notices_that_a_plugin_was_edited(tmp_path: Path) -> No
 def test_a_worker_with_other_library_versions_computes_nothing(tmp_path: Path) -> None:
     wanted = constant(tmp_path / "mine.py", 1.0, factor="2")
     assert first(wanted) == 2.0
-    made = wanted.fingerprint
-    other = replace(made, libraries={**made.libraries, "librosa": "0.1"})
+    created = wanted.fingerprint
+    other = replace(created, libraries={**created.libraries, "librosa": "0.1"})
     with pytest.raises(PluginError, match=r"libraries.librosa \(absent\) instead of 0.1"):
         first(replace(wanted, fingerprint=other))
 
@@ -131,15 +131,15 @@ class Length(Extractor):
         self.seen.append(names)
         if "crash" in names:
             raise ZeroDivisionError("crash")
-        found = [np.float32([len(name)]) for name in names]
+        result = [np.float32([len(name)]) for name in names]
         for index, name in enumerate(names):
             if name == "bad":
-                found[index] = RecordingError("bad: can't be read")
+                result[index] = RecordingError("bad: can't be read")
             elif name == "none":
-                found[index] = MissingModalityError("none: has no length")
+                result[index] = MissingModalityError("none: has no length")
             elif name == "wide":
-                found[index] = np.float32([1, 2])
-        return found
+                result[index] = np.float32([1, 2])
+        return result
 
 
 class Twice(Length):
@@ -158,10 +158,10 @@ def recordings(*names: str) -> list[Recording]:
     return [Recording(Path(name)) for name in names]
 
 
-def told(found: list[object]) -> list[object]:
+def told(result: list[object]) -> list[object]:
     return [
         f"{type(one).__name__}: {one}" if isinstance(one, Exception) else one.tolist()
-        for one in found
+        for one in result
     ]
 
 
@@ -182,15 +182,15 @@ def test_extract_many_is_derived_from_extract(tmp_path: Path) -> None:
                 raise RecordingError("bad")
             return np.float32([len(recording.path.name)])
 
-    found = Single().extract_many(recordings("a", "bad", "abc"))
-    assert told(found) == [[1], "RecordingError: bad", [3]]
+    result = Single().extract_many(recordings("a", "bad", "abc"))
+    assert told(result) == [[1], "RecordingError: bad", [3]]
     assert not works_in_batches(Single())
 
 
 def test_failures_in_batches_are_returned_for_each_recording() -> None:
     extractor = Length()
-    found = extract_all(extractor, recordings("a", "bad", "none", "ab", "wide", "abc", "abcd"))
-    assert told(found) == [
+    result = extract_all(extractor, recordings("a", "bad", "none", "ab", "wide", "abc", "abcd"))
+    assert told(result) == [
         [1],
         "RecordingError: bad: can't be read",
         "MissingModalityError: none: has no length",
@@ -205,8 +205,8 @@ def test_failures_in_batches_are_returned_for_each_recording() -> None:
 
 def test_a_crash_in_a_batch_is_attributed_to_one_recording() -> None:
     extractor = Length()
-    found = extract_all(extractor, recordings("a", "crash", "abc", "abcd"))
-    assert told(found) == [[1], "ZeroDivisionError: crash", [3], [4]]
+    result = extract_all(extractor, recordings("a", "crash", "abc", "abcd"))
+    assert told(result) == [[1], "ZeroDivisionError: crash", [3], [4]]
     assert extractor.seen == [["a", "crash", "abc"], ["a"], ["crash"], ["abc"], ["abcd"]]
 
 
@@ -223,10 +223,10 @@ def test_an_extractor_that_overrides_only_extract_is_not_batched() -> None:
 
 
 def test_a_batch_with_too_few_results_is_an_error_of_the_plugin() -> None:
-    found = told(extract_all(Short(), recordings("a", "b", "c", "abcd")))
-    assert found[3] == [4]
-    assert len(set(found[:3])) == 1
-    assert "PluginError: Extractor 'length' was given a batch of 3 recordings" in found[0]
+    result = told(extract_all(Short(), recordings("a", "b", "c", "abcd")))
+    assert result[3] == [4]
+    assert len(set(result[:3])) == 1
+    assert "PluginError: Extractor 'length' was given a batch of 3 recordings" in result[0]
 
 
 def test_batch_size_and_processes_are_passed_to_the_cache() -> None:
@@ -252,7 +252,7 @@ def test_the_identity_decides_the_fingerprint_and_resolved_parameters_are_kept()
         def identity(self):
             return {"file": "digest"}
 
-    one, two = (make_extractor(Named, given) for given in ({"file": "a"}, {"threads": "4"}))
+    one, two = (make_extractor(Named, passed) for passed in ({"file": "a"}, {"threads": "4"}))
     assert one.parameters == {"file": "/absolute/a", "threads": 1}
     assert fingerprint_of(one) == fingerprint_of(two)
     assert fingerprint_of(one).parameters == {"file": "digest"}

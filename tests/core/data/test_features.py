@@ -22,12 +22,12 @@ def features(array, axes=("channel", "frequency", "time"), resident=0):
 @pytest.mark.parametrize("n", [3, 64, 150])
 def test_statistics_equal_numpys(keep, n):
     array = np.random.default_rng(n).normal(3, 2, size=(n + 5, 2, 4, 5)).astype(np.float32)
-    found = features(array).statistics("m", np.arange(n), keep)
+    result = features(array).statistics("m", np.arange(n), keep)
     pooled = (0, *(a + 1 for a in range(3) if a not in keep))
     rows = array[:n].astype(np.float64)
-    np.testing.assert_allclose(found.mean, rows.mean(axis=pooled, keepdims=True)[0], rtol=1e-5)
+    np.testing.assert_allclose(result.mean, rows.mean(axis=pooled, keepdims=True)[0], rtol=1e-5)
     np.testing.assert_allclose(
-        found.deviation, rows.std(axis=pooled, keepdims=True)[0], rtol=1e-4, atol=1e-5
+        result.deviation, rows.std(axis=pooled, keepdims=True)[0], rtol=1e-4, atol=1e-5
     )
 
 

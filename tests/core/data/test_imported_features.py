@@ -51,25 +51,30 @@ def video(root: Path, registry: Registry, **more: Any) -> Any:
 def test_an_imported_feature_replaces_an_extractor(root: Path, registry: Registry) -> None:
     extractors = make_extractors(config(root, "mel", "video"), registry)
     assert list(extractors) == ["mel", "video"]
-    found = extractors["video"]
-    assert isinstance(found, Imported)
-    assert (found.name, found.version, found.shape, found.dtype) == ("video", "1", (5,), "float32")
-    assert found.parameters == {"version": "1"}
+    result = extractors["video"]
+    assert isinstance(result, Imported)
+    assert (result.name, result.version, result.shape, result.dtype) == (
+        "video",
+        "1",
+        (5,),
+        "float32",
+    )
+    assert result.parameters == {"version": "1"}
     stored = Fingerprint("video", "1", {"imported": True}, "float32", (5,), {})
-    assert fingerprint_of(found) == stored
+    assert fingerprint_of(result) == stored
 
 
 def test_arrays_are_found_by_content(root: Path, registry: Registry) -> None:
-    found = video(root, registry)
-    np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5, np.float32))
+    result = video(root, registry)
+    np.testing.assert_array_equal(result.extract(Recording(root / "1.wav")), np.ones(5, np.float32))
     (root / "1.wav").rename(root / "renamed.wav")
-    np.testing.assert_array_equal(found.extract(Recording(root / "renamed.wav")), np.ones(5))
+    np.testing.assert_array_equal(result.extract(Recording(root / "renamed.wav")), np.ones(5))
     with pytest.raises(RecordingError, match="no array of 'video' was imported for .*2.wav$"):
-        found.extract(Recording(root / "2.wav"))
+        result.extract(Recording(root / "2.wav"))
     with pytest.raises(RecordingError, match="from 0.5 s to its end"):  # another recording
-        found.extract(Recording(root / "0.wav", 0.5))
+        result.extract(Recording(root / "0.wav", 0.5))
     with pytest.raises(RecordingError, match="Can't read .*none.wav"):
-        found.extract(Recording(root / "none.wav"))
+        result.extract(Recording(root / "none.wav"))
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -94,8 +99,8 @@ def test_one_of_several_versions_must_be_chosen(root: Path, registry: Registry) 
     with pytest.raises(ParameterError, match=r"several imports of 'video': 1 \(float32 .*2 \(flo"):
         video(root, registry)
     for version, dtype in (("1", "float32"), ("2", "float16")):
-        found = video(root, registry, settings={"video": {"version": version}})
-        assert (found.version, found.dtype) == (version, dtype)
+        result = video(root, registry, settings={"video": {"version": version}})
+        assert (result.version, result.dtype) == (version, dtype)
     with pytest.raises(UnknownNameError, match="no version of video '3'. Known: 1, 2"):
         video(root, registry, settings={"video": {"version": "3"}})
 
@@ -127,8 +132,8 @@ def test_the_error_on_an_unknown_name_lists_imported_features(
 
 def test_a_plugin_takes_precedence_over_an_imported_feature(root: Path, registry: Registry) -> None:
     import_feature(FeatureCache(root / "cache"), "mel", root / "video.csv")
-    found = make_extractors(config(root, "mel"), registry)["mel"]
-    assert not isinstance(found, Imported)
+    result = make_extractors(config(root, "mel"), registry)["mel"]
+    assert not isinstance(result, Imported)
 
 
 def test_a_broken_plugin_is_not_replaced_silently(
@@ -179,14 +184,14 @@ def test_imported_features_of_another_machine(
 ) -> None:
     pytest.importorskip("fsspec")
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
-    there = RunConfig(("demo",), features=("video",), cache=(root / "cache").as_uri())
-    found = make_extractors(there, registry)["video"]
-    np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5))
+    present = RunConfig(("demo",), features=("video",), cache=(root / "cache").as_uri())
+    result = make_extractors(present, registry)["video"]
+    np.testing.assert_array_equal(result.extract(Recording(root / "1.wav")), np.ones(5))
     assert FeatureCache(tmp_path / "local").missing(
-        fingerprint_of(found), [digest_recording(root / f"{n}.wav") for n in range(2)]
+        fingerprint_of(result), [digest_recording(root / f"{n}.wav") for n in range(2)]
     ) == [digest_recording(root / "0.wav")]  # the requested array is now local
     with pytest.raises(RecordingError, match="no array of 'video' was imported"):
-        found.extract(Recording(root / "2.wav"))
+        result.extract(Recording(root / "2.wav"))
 
 
 def test_a_local_version_needs_no_other_machine(
@@ -194,14 +199,14 @@ def test_a_local_version_needs_no_other_machine(
 ) -> None:
     pytest.importorskip("fsspec")
     monkeypatch.setenv("FUSION_CACHE", str(tmp_path / "local"))
-    there = RunConfig(("demo",), features=("video",), cache=(root / "cache").as_uri())
-    with_version = replace(there, settings={"video": {"version": "1"}})
+    present = RunConfig(("demo",), features=("video",), cache=(root / "cache").as_uri())
+    with_version = replace(present, settings={"video": {"version": "1"}})
     make_extractors(with_version, registry)["video"].extract(Recording(root / "1.wav"))
     (root / "cache").rename(tmp_path / "off")
-    found = make_extractors(with_version, registry)["video"]
-    np.testing.assert_array_equal(found.extract(Recording(root / "1.wav")), np.ones(5))
-    another = replace(there, settings={"video": {"version": "2"}})
-    for asks in (there, another):  # the version may exist only on the other machine
+    result = make_extractors(with_version, registry)["video"]
+    np.testing.assert_array_equal(result.extract(Recording(root / "1.wav")), np.ones(5))
+    another = replace(present, settings={"video": {"version": "2"}})
+    for asks in (present, another):  # the version may exist only on the other machine
         with pytest.raises(CacheError, match="There is no cache at"):
             make_extractors(asks, registry)
 
@@ -209,14 +214,14 @@ def test_a_local_version_needs_no_other_machine(
 def test_a_build_does_not_read_the_catalogue_again(
     root: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = video(root, registry)
+    result = video(root, registry)
 
     def look(*_: Any) -> None:
         raise AssertionError("read a catalogue")
 
     monkeypatch.setattr(FeatureCache, "catalogue", look)
     with pytest.raises(RecordingError, match="no array of 'video' was imported for .*2.wav$"):
-        found.compute(Recording(root / "2.wav"))
+        result.compute(Recording(root / "2.wav"))
 
 
 def test_valid_names_are_accepted(registry: Registry) -> None:

@@ -30,8 +30,8 @@ def test_gapped_arrays_have_zeros_for_absent_clips():
 def test_gapped_rows_keep_their_type_and_shape_if_no_clip_has_the_modality():
     stored = Rows(np.zeros((0, 2, 3), np.float16))
     gapped = Gapped(stored, np.array([True, True]))
-    found = gapped.take([1, 0, 1])
-    assert (found.shape, found.dtype, found.any()) == ((3, 2, 3), np.float16, False)
+    result = gapped.take([1, 0, 1])
+    assert (result.shape, result.dtype, result.any()) == ((3, 2, 3), np.float16, False)
     assert gapped.nbytes == 0
 
 

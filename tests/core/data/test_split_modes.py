@@ -21,13 +21,13 @@ def test_clips_of_two_corpora_are_never_in_one_group():
 
 def test_each_mode_keeps_its_groups_together():
     base = clip("x", "1", "sad", 0, attributes={"sentence": "dogs"})
-    others = {
+    rest = {
         "speaker": clip("x", "1", "happy", 1, attributes={"sentence": "kids"}),
         "sentence": clip("x", "2", "happy", 1, attributes={"sentence": "dogs"}),
         "corpus": clip("x", "3", "happy", 1, attributes={"sentence": "cats"}),
     }
     together = {
-        name: [which for which, other in others.items() if mode.group(other) == mode.group(base)]
+        name: [which for which, other in rest.items() if mode.group(other) == mode.group(base)]
         for name, mode in MODES.items()
     }
     assert together == {
@@ -49,10 +49,10 @@ def test_groups_of_one_corpus_are_spread_over_all_parts_but_corpora_are_not():
 
 
 @pytest.mark.parametrize(
-    ("text", "known"), [("Dogs", "dogs"), ("  DOGS ", "dogs"), ("", None), (" \t", None)]
+    ("text", "reference"), [("Dogs", "dogs"), ("  DOGS ", "dogs"), ("", None), (" \t", None)]
 )
-def test_sentences_ignore_case_and_surrounding_space(text, known):
-    assert sentence_of(said(text)) == (None if known is None else ("x", known))
+def test_sentences_ignore_case_and_surrounding_space(text, reference):
+    assert sentence_of(said(text)) == (None if reference is None else ("x", reference))
 
 
 def test_a_clip_without_the_attribute_has_no_sentence():

@@ -43,16 +43,18 @@ def test_balancing_is_near_the_best_allocation():
     sizes = np.array([4, 2, 2])
     everything = np.array(sorted(set(itertools.permutations([0] * 4 + [1] * 2 + [2] * 2))))
 
-    def cost(held: np.ndarray, target: np.ndarray) -> np.ndarray:
-        return ((held - target) ** 2 / target).sum(axis=(-2, -1))
+    def cost(contents: np.ndarray, target: np.ndarray) -> np.ndarray:
+        return ((contents - target) ** 2 / target).sum(axis=(-2, -1))
 
     rng = np.random.default_rng(0)
     found_best = 0
     for seed in range(60):
         histograms = rng.integers(1, 9, (8, 3)).astype(float)
         target = np.outer(sizes / 8, histograms.sum(axis=0))
-        held = np.stack([(everything == p).astype(float) @ histograms for p in range(3)], axis=1)
-        costs = cost(held, target)
+        contents = np.stack(
+            [(everything == p).astype(float) @ histograms for p in range(3)], axis=1
+        )
+        costs = cost(contents, target)
         part = balance(histograms, sizes, np.random.default_rng(seed))
         np.testing.assert_array_equal(np.bincount(part), sizes)
         mine = cost(np.stack([histograms[part == p].sum(axis=0) for p in range(3)]), target)
@@ -65,8 +67,8 @@ def test_thousands_of_speakers_are_balanced():
     rng = np.random.default_rng(0)
     histograms = rng.integers(0, 6, (1500, 6)).astype(float)
     part = balance(histograms, np.full(5, 300), np.random.default_rng(0))
-    held = np.stack([histograms[part == p].sum(axis=0) for p in range(5)])
-    assert np.abs(held - held.mean(axis=0)).max() <= 3
+    contents = np.stack([histograms[part == p].sum(axis=0) for p in range(5)])
+    assert np.abs(contents - contents.mean(axis=0)).max() <= 3
 
 
 def test_shares_by_hand():
@@ -101,5 +103,5 @@ def test_speakers_with_one_class_each_are_spread_over_the_parts():
 
 def test_the_generator_decides_between_equal_splits_reproducibly():
     histograms = np.ones((9, 2))
-    found = [balance(histograms, np.full(3, 3), np.random.default_rng(s)) for s in (0, 0, 1)]
-    assert found[0].tolist() == found[1].tolist() != found[2].tolist()
+    result = [balance(histograms, np.full(3, 3), np.random.default_rng(s)) for s in (0, 0, 1)]
+    assert result[0].tolist() == result[1].tolist() != result[2].tolist()

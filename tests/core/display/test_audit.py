@@ -15,8 +15,8 @@ def column(split, uar=0.6, known=40, speakers=8):
     models = tuple(
         ModelResult(name, interval, interval, uar, 0.625, (uar,)) for name in ("mel", "fused")
     )
-    heard = 0 if split == "speaker" else 30
-    leak = Leakage(40, heard, 10, known, 40, 0)
+    received = 0 if split == "speaker" else 30
+    leak = Leakage(40, received, 10, known, 40, 0)
     return Column(split, Run(Path("runs") / split), 3, 100, leak, models)
 
 
@@ -53,8 +53,8 @@ def test_unknown_sentences_are_not_shown_as_zero(printed):
 
 def test_the_sentences_of_an_audit_and_the_paths_of_its_files(printed):
     flattery = {"fused": Comparison(0.2, 0.1, 0.3, 0.01, 8, 0.95)}
-    found = audit(flattery=flattery, synthetic=True, adapt="speaker")
-    lines = printed(print_audit, found, Path("audits/x"))
+    result = audit(flattery=flattery, synthetic=True, adapt="speaker")
+    lines = printed(print_audit, result, Path("audits/x"))
     assert any("flatters fused by 20.0 [10.0, 30.0]" in line for line in lines)
     assert any(line.startswith("The recordings are synthetic:") for line in lines)
     assert any(line.strip() == "UAR (%) by model and split, speaker-adapted" for line in lines)

@@ -37,7 +37,7 @@ ROWS = (
 
 def comparisons(rows=ROWS, **changes):
     best = max(rows, key=lambda r: r.val_uar)
-    given = {
+    passed = {
         "rows": rows, "others": {"mel": interval(0.5), "ensemble": interval(0.58),
                                  ORACLE: interval(0.9)},
         "others_val": {"mel": 0.51}, "best_single": "mel", "best": best,
@@ -45,7 +45,7 @@ def comparisons(rows=ROWS, **changes):
         "folds": 2, "seeds": 1, "epochs": 3, "trials": 1, "speaker_independent": True,
         "synthetic": False, "absent": {},
     }  # fmt: skip
-    return Comparisons(**{**given, **changes})
+    return Comparisons(**{**passed, **changes})
 
 
 def words(lines, name):
@@ -103,8 +103,8 @@ def test_markup_and_control_characters_are_plain_text(printed, nasty):
 
 
 def request(**changes):
-    given = Request(RunConfig(("x",), strategy="concat"), (ROWS[0].cell, ROWS[2].cell), (0, 1))
-    return replace(given, **changes)
+    passed = Request(RunConfig(("x",), strategy="concat"), (ROWS[0].cell, ROWS[2].cell), (0, 1))
+    return replace(passed, **changes)
 
 
 def test_the_head_counts_cells_controls_and_seeds(printed, nasty):

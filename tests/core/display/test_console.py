@@ -21,12 +21,12 @@ def test_control_characters_in_texts_markup_and_tables_are_replaced() -> None:
     console = recorded()
     table = Table("head\x1b[2J", title="title\x9b2J", box=None)
     table.add_row("cell\x1b]0;owned")
-    for what in ("line\x1b[31m", Text("text\x1b[31m"), table):
-        console.print(what)
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "\x1b" not in said and "\x9b" not in said
+    for subject in ("line\x1b[31m", Text("text\x1b[31m"), table):
+        console.print(subject)
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b" not in output and "\x9b" not in output
     for expected in ("line?[31m", "text?[31m", "head?[2J", "title?2J", "cell?]0;owned"):
-        assert expected in said  # uncut: the width was measured as printed
+        assert expected in output  # uncut: the width was measured as printed
 
 
 def test_a_name_that_is_not_valid_utf8_can_be_printed() -> None:
@@ -39,8 +39,8 @@ def test_the_console_keeps_its_own_styles_and_cursor_control() -> None:
     console = recorded(force_terminal=True, color_system="standard")
     console.print("[bold]loud[/]\x1b[31m")
     console.show_cursor(False)
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert said == "\x1b[1mloud\x1b[0m?[31m\n\x1b[?25l"
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert output == "\x1b[1mloud\x1b[0m?[31m\n\x1b[?25l"
 
 
 @pytest.mark.parametrize(("columns", "width"), [("80", 160), ("200", 200)])

@@ -31,7 +31,7 @@ def contribution(group, share=0.75):
 def explanation(classes=("calm", "loud"), **changes):
     values = {"mel": 0.1, "text": -0.02}
     shares = Shares(0.7, 0.5, values, {classes[0]: values})
-    given = {
+    passed = {
         "run": "r", "model": "fused", "part": "val", "folds": 2, "speakers": 8, "permutations": 10,
         "classes": classes, "modalities": ("mel", "text"),
         "uar": Interval(0.6, 0.5, 0.7, 0.95, 8), "log_probability": -0.5,
@@ -39,7 +39,7 @@ def explanation(classes=("calm", "loud"), **changes):
         "contributions": (contribution(MEL), contribution(FAST), contribution(BOTH, math.nan)),
         "difference": 0.3, "gap": 0.001, "worst_gap": 0.02, "notes": (), "clips": (None, None),
     }  # fmt: skip
-    return Explanation(**{**given, **changes})
+    return Explanation(**{**passed, **changes})
 
 
 def row(lines, name):
@@ -76,8 +76,8 @@ def test_each_group_has_a_row_and_zero_has_no_sign(printed):
 
 
 def test_one_modality_has_no_shapley_values_and_no_hint_on_parts(printed):
-    found = explanation(modalities=("mel",), contributions=(contribution(MEL),), folds=1)
-    lines = printed(print_explanation, found, Path("x"))
+    result = explanation(modalities=("mel",), contributions=(contribution(MEL),), folds=1)
+    lines = printed(print_explanation, result, Path("x"))
     assert not any("Shapley" in line or "If parts carry" in line for line in lines)
     assert ", 2 folds" not in lines[1]
 
@@ -91,8 +91,8 @@ def test_a_single_speaker_gives_no_interval(printed):
 def test_markup_and_control_characters_of_a_run_are_plain_text(printed, nasty):
     name, shown = nasty
     part = contribution(replace(FAST, name=name))
-    found = explanation(classes=(name, "loud"), notes=(name,), contributions=(part,))
-    lines = printed(print_explanation, found, Path(name))
+    result = explanation(classes=(name, "loud"), notes=(name,), contributions=(part,))
+    lines = printed(print_explanation, result, Path(name))
     assert sum(shown in line for line in lines) == 4  # class, part, note, file
     assert any(f"p({shown})" in line for line in lines)
 

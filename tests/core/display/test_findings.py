@@ -13,8 +13,8 @@ NASTY = "[/bold]\x1b[31m"
 
 
 def finding(severity: Any = "severe", **more: Any) -> Finding:
-    given = {"says": "Its rank is 1.2.", "rule": "rank < 0.05", "modality": "mel", **more}
-    return Finding("dead_branch", severity, **given)
+    passed = {"says": "Its rank is 1.2.", "rule": "rank < 0.05", "modality": "mel", **more}
+    return Finding("dead_branch", severity, **passed)
 
 
 def printed(*findings: Finding, signs: Any = None, caveats: tuple[str, ...] = ()) -> list[str]:
@@ -24,8 +24,8 @@ def printed(*findings: Finding, signs: Any = None, caveats: tuple[str, ...] = ()
 
 
 def test_a_finding_with_its_rule_its_remedy_and_its_command() -> None:
-    given = finding(items=("one.wav", "two.wav"), remedy="Look.", command="fusion repair r")
-    lines = printed(given)
+    passed = finding(items=("one.wav", "two.wav"), remedy="Look.", command="fusion repair r")
+    lines = printed(passed)
     start = next(i for i, line in enumerate(lines) if line.startswith("severe"))
     assert lines[start : start + 6] == [
         "severe    Dead branch of mel",
@@ -68,14 +68,14 @@ def test_markup_and_control_characters_in_names_are_plain_text() -> None:
 
 def test_long_sentences_are_wrapped_with_indentation() -> None:
     lines = printed(finding(says="word " * 60))
-    said = [line for line in lines if line.endswith("word")]
-    assert len(said) == 4 and all(line.startswith(10 * " " + "word") for line in said)
-    assert max(map(len, said)) <= 96
+    output = [line for line in lines if line.endswith("word")]
+    assert len(output) == 4 and all(line.startswith(10 * " " + "word") for line in output)
+    assert max(map(len, output)) <= 96
 
 
 def test_findings_in_one_line() -> None:
     console = SafeConsole(file=io.StringIO(), width=200)
     console.print(one_line([finding(), finding("mild", modality=None)]))
-    said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert said == "Dead branch of mel (severe), Dead branch (mild)\n"
+    output = console.file.getvalue()  # type: ignore[attr-defined]
+    assert output == "Dead branch of mel (severe), Dead branch (mild)\n"
     assert one_line([]) == ""

@@ -48,8 +48,8 @@ def shown(monkeypatch, capsys):
         monkeypatch.setattr(runner, "run", run)
         monkeypatch.setattr(runner, "costs_of", lambda suite: list(costs))
         failed = plugin_checks.show(ENTRY, None, progress=progress)
-        said = capsys.readouterr()
-        return failed, said.out.splitlines(), said.err
+        output = capsys.readouterr()
+        return failed, output.out.splitlines(), output.err
 
     return show
 
@@ -116,8 +116,8 @@ def test_plugins_that_could_not_be_checked_are_reported(capsys):
 
 
 def test_json_output():
-    found = plugin_checks.as_dict(ENTRY, [PASSED, SKIPPED, FAILED], COSTS)
-    text = plugin_checks.to_json([found], [{"reason": "no"}])
+    result = plugin_checks.as_dict(ENTRY, [PASSED, SKIPPED, FAILED], COSTS)
+    text = plugin_checks.to_json([result], [{"reason": "no"}])
     again = json.loads(text)
     assert again["unchecked"] == [{"reason": "no"}]
     (tiny,) = again["plugins"]

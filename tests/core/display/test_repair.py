@@ -28,12 +28,12 @@ def result(tmp_path_factory):
 
 
 def repair(result, **changes):
-    given = {
+    passed = {
         "path": result.path, "diagnosis": Diagnosis((), {}, {}), "steps": (BASE, TRIED, REFUSED),
         "best_single": "a", "goal": 0.7, "reached": True, "chosen": TRIED, "result": result,
         "before": result, "against_base": Comparison(0.05, 0.01, 0.09, 0.02, 8, 0.95),
     }  # fmt: skip
-    return Repair(**{**given, **changes})
+    return Repair(**{**passed, **changes})
 
 
 def test_every_step_has_a_row_and_the_chosen_step_a_star(printed, result):
@@ -83,13 +83,13 @@ def test_finished_steps_are_shown(printed, nasty):
         display.stepped(replace(TRIED, kept=False), BASE)
         display.stepped(replace(REFUSED, refused=name), BASE)
 
-    told = "          fused 75.0 on validation, +15.0 against the base, in 12 s: "
+    message = "          fused 75.0 on validation, +15.0 against the base, in 12 s: "
     assert printed(show, err=True) == [
         "diagnosis Dead branch of a (severe)",
         "base      validation UAR: a 70.0, b 50.0, fused 60.0; target: 72.0",
         f"warm      --set {shown}",
-        f"{told}kept",
-        f"{told}not kept; the best so far is base",
+        f"{message}kept",
+        f"{message}not kept; the best so far is base",
         f"          left out: {shown}",
     ]
 

@@ -56,9 +56,9 @@ def test_the_path_of_an_existing_report_is_printed(printed, result):
 
 
 def test_findings_except_mild_ones_are_printed(printed, result):
-    found = [Finding("dead_branch", s, "It is.", "rule", m)
+    matches = [Finding("dead_branch", s, "It is.", "rule", m)
              for s, m in (("severe", "a"), ("mild", "b"))]  # fmt: skip
-    (result.path / DIAGNOSIS).write_text(json.dumps(Diagnosis(tuple(found), {}, {}).to_json()))
+    (result.path / DIAGNOSIS).write_text(json.dumps(Diagnosis(tuple(matches), {}, {}).to_json()))
     lines = printed(print_result, result)
     assert "diagnosis: Dead branch of a (severe)" in lines
     assert f"details of the diagnosis: fusion diagnose {result.path}" in lines
@@ -130,8 +130,8 @@ def test_a_class_that_a_part_lacks_is_a_warning(printed):
 def test_adaptation_and_speaker_dependence_of_a_split(printed):
     plan = plan_of(mode="random", adapt="speaker")
     split = plan.splits[0]
-    heard = np.concatenate([split.train, split.test[:2]])  # clips of one test speaker
-    plan.splits = (replace(split, train=heard, speaker_independent=False),)
+    received = np.concatenate([split.train, split.test[:2]])  # clips of one test speaker
+    plan.splits = (replace(split, train=received, speaker_independent=False),)
     lines = printed(Display().say_split, plan, err=True)
     assert any("speaker-adapted: features are standardised" in line for line in lines)
     assert "          speaker-dependent: 1 of 3 test speakers are also in training" in lines

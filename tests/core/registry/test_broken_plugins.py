@@ -76,7 +76,7 @@ def test_a_missing_plugin_is_reported_by_name(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_cli(["plugins", "show", "gated", "-p", "./mine.py"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        f"error: plugin 'mine' ({tmp_path / 'mine.py'}) can't be used: there is no such file.",
+        f"error: plugin 'mine' ({tmp_path / 'mine.py'}) can't be used: the file does not exist.",
         "hint:  Correct the path given to -p. Or run without the plugin: -p no:mine",
     ]
     assert run_cli(["plugins", "show", "gated", "-p", "their.module"]) == 2

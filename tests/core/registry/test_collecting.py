@@ -37,9 +37,9 @@ class Odd(Balancer):
 
 @pytest.fixture
 def manager():
-    made = pluggy.PluginManager(hooks.PROJECT)
-    made.add_hookspecs(hooks)
-    return made
+    created = pluggy.PluginManager(hooks.PROJECT)
+    created.add_hookspecs(hooks)
+    return created
 
 
 def module_of(name="mine", **functions):
@@ -107,13 +107,13 @@ def test_classes_are_returned_with_their_kind_in_order(manager):
         fusion_strategies=lambda: (cls for cls in (Sum, Other)),  # any iterable
         fusion_balancers=lambda: (Odd,),
     )
-    uses, found = collected(module, manager)
+    uses, result = collected(module, manager)
     assert uses == []
-    assert [pair for pair in found if pair[0] == "strategy"] == [
+    assert [pair for pair in result if pair[0] == "strategy"] == [
         ("strategy", Sum),
         ("strategy", Other),
     ]
-    assert ("balancer", Odd) in found and len(found) == 3
+    assert ("balancer", Odd) in result and len(result) == 3
 
 
 def test_an_empty_list_is_valid(manager):
@@ -141,12 +141,12 @@ def test_a_hook_receives_the_arguments_in_its_signature(monkeypatch):
     monkeypatch.setattr(hooks, "fusion_strategies", fusion_strategies)
     manager = pluggy.PluginManager(hooks.PROJECT)
     manager.add_hookspecs(hooks)
-    seen = []
-    module = module_of(fusion_strategies=lambda modalities: seen.append(modalities) or [Sum])
+    recorded = []
+    module = module_of(fusion_strategies=lambda modalities: recorded.append(modalities) or [Sum])
     collecting.register(module, "mine", manager)
     available = {"modalities": ("mel",), "corpora": ()}
     assert list(collecting.classes_of(module, manager, available)) == [("strategy", Sum)]
-    assert seen == [("mel",)]
+    assert recorded == [("mel",)]
 
 
 REFUSED = {
@@ -244,17 +244,17 @@ def test_a_hook_may_gain_an_argument(tmp_path, monkeypatch):
     for cls, argument, told in [("Old", "", "None"), ("New", "modalities", "modalities")]:
         files.append(tmp_path / f"{cls.lower()}.py")
         files[-1].write_text(BOTH.format(cls=cls, argument=argument, told=told))
-    found = Registry([str(file) for file in files], strict=True)
-    assert found.strategy("old").told is None
-    assert found.strategy("new").told == ("mel", "video")
-    assert found.strategy("gated")  # built-in plugins do not have the argument either
+    result = Registry([str(file) for file in files], strict=True)
+    assert result.strategy("old").told is None
+    assert result.strategy("new").told == ("mel", "video")
+    assert result.strategy("gated")  # built-in plugins do not have the argument either
 
 
 def test_an_argument_of_a_hook_may_be_deprecated(tmp_path, monkeypatch):
     """A plugin with the argument works and is reported; a plugin without it is not affected."""
-    gone = DeprecationWarning("the argument modalities of fusion_strategies goes in version 3")
+    missing = DeprecationWarning("the argument modalities of fusion_strategies goes in version 3")
 
-    @hooks.hookspec(warn_on_impl_args={"modalities": gone})
+    @hooks.hookspec(warn_on_impl_args={"modalities": missing})
     def fusion_strategies(modalities):
         """Return strategies, as in an earlier version."""
 
@@ -265,11 +265,11 @@ def test_an_argument_of_a_hook_may_be_deprecated(tmp_path, monkeypatch):
         files.append(str(tmp_path / f"{cls.lower()}.py"))
         told = argument or "None"
         Path(files[-1]).write_text(BOTH.format(cls=cls, argument=argument, told=told))
-    found = Registry(files, strict=True)
-    assert found.strategy("new").told is None
-    assert found.strategy("old").told == ("mel",)
-    assert [str(d) for d in found.deprecations] == [
-        f"plugin 'old' ({files[1]}) should be updated: {gone}."
+    result = Registry(files, strict=True)
+    assert result.strategy("new").told is None
+    assert result.strategy("old").told == ("mel",)
+    assert [str(d) for d in result.deprecations] == [
+        f"plugin 'old' ({files[1]}) should be updated: {missing}."
     ]
 
 

@@ -33,17 +33,17 @@ class Sample:
 
 
 def test_sections_of_a_docstring():
-    found = dict(sections(Sample))
-    assert list(found) == ["", "Parameters", "Cost", "References"]
-    assert found[""].startswith("Does one thing.\n\nThe rule is")
-    assert found["Cost"] == "Nothing."
-    assert found["References"] == "Somebody (2020)."
+    result = dict(sections(Sample))
+    assert list(result) == ["", "Parameters", "Cost", "References"]
+    assert result[""].startswith("Does one thing.\n\nThe rule is")
+    assert result["Cost"] == "Nothing."
+    assert result["References"] == "Somebody (2020)."
     assert summary(Sample) == "Does one thing."
 
 
 def test_descriptions_of_parameters():
     assert parameter_docs(Sample.__doc__ or "") == {}  # a raw docstring is indented
-    told = (
+    message = (
         'One.\n\nAttributes\n----------\na, b : int\n    Two\n    lines.\n\nc\n    A {"d"}: it.\n'
     )
-    assert parameter_docs(told) == {"a": "Two lines.", "b": "Two lines.", "c": 'A {"d"}: it.'}
+    assert parameter_docs(message) == {"a": "Two lines.", "b": "Two lines.", "c": 'A {"d"}: it.'}

@@ -63,9 +63,9 @@ def test_methods_are_returned_as_defined_in_their_class():
 
 
 def test_properties_are_included_but_attributes_and_private_names_are_not():
-    found = methods_of("extractor")
-    assert "processes" in found and isinstance(vars(Extractor)["processes"], property)
-    assert not {"name", "shape", "version", "__init_subclass__"} & set(found)
+    result = methods_of("extractor")
+    assert "processes" in result and isinstance(vars(Extractor)["processes"], property)
+    assert not {"name", "shape", "version", "__init_subclass__"} & set(result)
 
 
 def test_an_old_name_is_listed_under_the_new_name():

@@ -149,9 +149,9 @@ def test_a_deleted_module_of_an_installed_plugin_is_reported(installed, tmp_path
 # -- versions of the contract ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("said", ["", "api_version = 1", f"api_version = {API_VERSION}"])
-def test_modules_without_a_version_or_with_a_known_one_are_loaded(said, plugin):
-    file = plugin(f"{said}\n" + (V1 / "strategy.py").read_text())
+@pytest.mark.parametrize("output", ["", "api_version = 1", f"api_version = {API_VERSION}"])
+def test_modules_without_a_version_or_with_a_known_one_are_loaded(output, plugin):
+    file = plugin(f"{output}\n" + (V1 / "strategy.py").read_text())
     assert Registry([file]).strategy("v1_weighted")
 
 

@@ -43,12 +43,12 @@ class Thing:
 
 
 def test_parameters_are_the_annotated_arguments_with_defaults():
-    found = parameters_of(Thing)
-    assert list(found) == ["rate", "mode", "low", "high", "sizes", "on"]
-    assert found["rate"].doc == "How fast, in hertz."
-    assert found["low"].doc == found["high"].doc == "Bounds."
-    assert found["mode"].type_name == "'a' | 'b'"
-    assert found["high"].type_name == "int | None"
+    result = parameters_of(Thing)
+    assert list(result) == ["rate", "mode", "low", "high", "sizes", "on"]
+    assert result["rate"].doc == "How fast, in hertz."
+    assert result["low"].doc == result["high"].doc == "Bounds."
+    assert result["mode"].type_name == "'a' | 'b'"
+    assert result["high"].type_name == "int | None"
 
 
 def test_an_argument_without_annotation_is_refused_by_name():

@@ -28,10 +28,10 @@ def test_sums_of_tallies_by_hand() -> None:
 
 def test_processes_and_phases_are_summed_and_rows_are_unchanged() -> None:
     trace = made_up()
-    found = trace.summed()
-    assert found[FORWARD] == Tally(10, 5.0, 3.0, 1.2, 1, 9)  # 4 calls in one process, 6 in another
-    assert len(found) == len(trace.rows) - 1
-    assert all(key.phase == "" for key in found)
+    result = trace.summed()
+    assert result[FORWARD] == Tally(10, 5.0, 3.0, 1.2, 1, 9)  # 4 calls in one process, 6 in another
+    assert len(result) == len(trace.rows) - 1
+    assert all(key.phase == "" for key in result)
     assert [tally.calls for tally in trace.rows.values()] == [4, 6, 1, 1, 1, 1]
 
 

@@ -60,14 +60,14 @@ def test_a_call_of_the_overridden_method_is_not_counted_separately() -> None:
             watch(cls, "strategy")
         napping(Heir)(INPUTS)
         napping(Napping)(INPUTS)
-    found = tallies(trace)
-    assert {row: tally.calls for row, tally in found.items()} == {
+    result = tallies(trace)
+    assert {row: tally.calls for row, tally in result.items()} == {
         ("heir", "__init__"): 1,
         ("heir", "forward"): 1,
         ("napping", "__init__"): 1,
         ("napping", "forward"): 1,
     }
-    assert found["heir", "forward"].own >= NAP
+    assert result["heir", "forward"].own >= NAP
 
 
 def test_a_strategy_wrapped_by_a_balancer_counts_as_the_balancers() -> None:
@@ -76,10 +76,10 @@ def test_a_strategy_wrapped_by_a_balancer_counts_as_the_balancers() -> None:
         watch(Wrapping, "balancer")
         adapted = Wrapping().adapt(napping(), {"x": 3})
         adapted(INPUTS)
-    found = tallies(trace)
-    made, inner = found["wrapping", "strategy.forward"], found["napping", "forward"]
-    assert (made.calls, inner.calls) == (1, 1)
-    assert NAP <= made.own == pytest.approx(made.total - inner.total, abs=1e-4)
+    result = tallies(trace)
+    created, inner = result["wrapping", "strategy.forward"], result["napping", "forward"]
+    assert (created.calls, inner.calls) == (1, 1)
+    assert NAP <= created.own == pytest.approx(created.total - inner.total, abs=1e-4)
 
 
 def test_the_time_of_a_generator_excludes_its_caller() -> None:
@@ -165,11 +165,11 @@ def test_a_compiler_receives_methods_without_the_timer() -> None:
         def pool(self, maps: torch.Tensor) -> torch.Tensor:
             return maps
 
-    seen: list[object] = []
+    recorded: list[object] = []
 
     def compiler(function):  # type: ignore[no-untyped-def]
-        seen.append(function)
-        return lambda *given: function(*given)
+        recorded.append(function)
+        return lambda *passed: function(*passed)
 
     untraced = Plain((3,), 3)
     profiler.clock_outside(compiler, untraced.maps)
@@ -178,7 +178,7 @@ def test_a_compiler_receives_methods_without_the_timer() -> None:
         branch = Plain((3,), 3)
         branch.maps = profiler.clock_outside(compiler, branch.maps)
         assert branch(torch.zeros(1, 3)).tolist() == [[1, 1, 1]]
-    assert [function.__func__ for function in seen] == [Plain.maps, Plain.maps]
+    assert [function.__func__ for function in recorded] == [Plain.maps, Plain.maps]
     assert tallies(trace)["plain", "maps"].calls == 1
 
 

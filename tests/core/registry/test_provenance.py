@@ -57,9 +57,9 @@ def ask(other):
 
 
 def module(name, text=THEIRS):
-    made = types.ModuleType(name)
-    exec(compile(text, f"/somewhere/{name.replace('.', '/')}.py", "exec"), vars(made))
-    return made
+    created = types.ModuleType(name)
+    exec(compile(text, f"/somewhere/{name.replace('.', '/')}.py", "exec"), vars(created))
+    return created
 
 
 @pytest.fixture
@@ -178,8 +178,8 @@ class TwoArgumentsError(Exception):
 class OpenError(Exception):
     """An exception with an attribute that can't be pickled."""
 
-    def __init__(self, said):
-        super().__init__(said)
+    def __init__(self, output):
+        super().__init__(output)
         self.held = lambda: None
 
 
@@ -193,10 +193,10 @@ ERRORS = {
 
 def fail(which):
     register_module("theirs", Source("mine", "fusion-mine", "2.1"))
-    made = types.ModuleType("theirs")
-    made.error = ERRORS[which]
-    exec(compile("def fail():\n    raise error\n", "theirs.py", "exec"), vars(made))
-    made.fail()
+    created = types.ModuleType("theirs")
+    created.error = ERRORS[which]
+    exec(compile("def fail():\n    raise error\n", "theirs.py", "exec"), vars(created))
+    created.fail()
 
 
 @pytest.mark.parametrize(

@@ -125,9 +125,9 @@ class _Point:
 def test_a_broken_installed_plugin_is_named_and_skipped(monkeypatch):
     from fusion.core.registry import registry as module
 
-    found = module._entry_points()
+    result = module._entry_points()
     broken = (_Point(), module.Source("bad", "fusion-bad", "2.1"))
-    monkeypatch.setattr(module, "_entry_points", lambda: [broken, *found])
+    monkeypatch.setattr(module, "_entry_points", lambda: [broken, *result])
     registry = Registry()
     (problem,) = registry.problems
     assert str(problem) == (

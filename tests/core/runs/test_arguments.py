@@ -102,8 +102,8 @@ values = st.integers() | st.booleans() | st.none() | st.lists(st.integers(0, 9),
 @settings(max_examples=30, deadline=None)
 @given(st.dictionaries(names, values, max_size=4))
 def test_settings_survive_conversion_to_text(chosen):
-    found = parse_settings(settings_texts(chosen))
-    assert {f"{o}.{n}": v for o, inner in found.items() for n, v in inner.items()} == {
+    result = parse_settings(settings_texts(chosen))
+    assert {f"{o}.{n}": v for o, inner in result.items() for n, v in inner.items()} == {
         name: as_text(value) for name, value in chosen.items()
     }
 

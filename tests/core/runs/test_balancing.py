@@ -319,15 +319,15 @@ def records(trainer, *epochs):
 
 def test_stages_without_candidates_are_not_chosen_and_use_no_patience():
     trainer = small_trainer([], 2, epochs=50, patience=2, smooth=1)
-    found = records(
+    result = records(
         trainer,
         (0.9, False), (0.9, False), (0.9, False),  # no candidate yet, however good
         (0.5, True), (0.4, True),  # the first candidate is best, and one epoch is waited
         (0.9, False), (0.9, False), (0.9, False),  # the waiting restarts after these epochs
         (0.4, True), (0.4, True),
     )  # fmt: skip
-    assert [best for best, _ in found] == [0, 0, 0, 4, 4, 4, 4, 4, 4, 4]
-    assert [out for _, out in found] == [False] * 9 + [True]
+    assert [best for best, _ in result] == [0, 0, 0, 4, 4, 4, 4, 4, 4, 4]
+    assert [out for _, out in result] == [False] * 9 + [True]
 
 
 def test_the_mean_over_epochs_uses_candidates_only():
@@ -383,10 +383,10 @@ def test_additional_clips_do_not_add_steps():
     def twice(clips):
         return Clips(np.concatenate([clips.indices, clips.indices]))
 
-    plain, found = run_with(lambda clips: clips), run_with(twice)
-    for epoch, expected in zip(found, plain, strict=True):
+    plain, result = run_with(lambda clips: clips), run_with(twice)
+    for epoch, expected in zip(result, plain, strict=True):
         assert [len(labels) for labels, _ in epoch] == [len(labels) for labels, _ in expected]
-    assert found[0] != found[1]  # a random subset, another one in each epoch
+    assert result[0] != result[1]  # a random subset, another one in each epoch
 
 
 def test_copied_clips_are_used_as_often_as_they_occur():
@@ -396,7 +396,7 @@ def test_copied_clips_are_used_as_often_as_they_occur():
         return Clips(np.concatenate([clips.indices[:30], [0] * 6]))
 
     labels, _ = run_with(more)
-    counts = np.bincount(np.concatenate([seen for seen, _ in labels]))
+    counts = np.bincount(np.concatenate([recorded for recorded, _ in labels]))
     assert counts.tolist() == [16, 10, 10]
 
 

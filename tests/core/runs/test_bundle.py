@@ -27,20 +27,20 @@ def logs(*rows):
 
 
 def test_pools_in_groups_and_the_mean_over_groups_by_hand():
-    said = [logs([0.8, 0.2]), logs([0.5, 0.5]), logs([0.3, 0.7])]
+    output = [logs([0.8, 0.2]), logs([0.5, 0.5]), logs([0.3, 0.7])]
     parts = [Part(None, 0.5, 2.0, 0), Part(None, 0.5, 1.0, 0), Part(None, 0.5, 1.0, 1)]
-    found = log_probabilities(parts, said, [None] * 3).exp()
+    matches = log_probabilities(parts, output, [None] * 3).exp()
     # 0.8^2 * 0.5 : 0.2^2 * 0.5 is 16 : 1.
-    assert found[0].tolist() == pytest.approx([(16 / 17 + 0.3) / 2, (1 / 17 + 0.7) / 2])
+    assert matches[0].tolist() == pytest.approx([(16 / 17 + 0.3) / 2, (1 / 17 + 0.7) / 2])
 
 
 def test_models_without_information_on_a_clip_are_left_out_and_so_are_their_groups():
-    said = [logs([0.8, 0.2], [0.8, 0.2]), logs([0.4, 0.6], [0.4, 0.6]), logs(*[[0.3, 0.7]] * 2)]
+    output = [logs([0.8, 0.2], [0.8, 0.2]), logs([0.4, 0.6], [0.4, 0.6]), logs(*[[0.3, 0.7]] * 2)]
     parts = [Part(None, 0.25, 1.0, 0), Part(None, 0.25, 1.0, 0), Part(None, 0.75, 1.0, 1)]
     knows = [torch.tensor([False, False]), torch.tensor([True, False]), None]
-    found = log_probabilities(parts, said, knows).exp()
-    assert found[0].tolist() == pytest.approx([0.25 * 0.4 + 0.75 * 0.3, 0.25 * 0.6 + 0.75 * 0.7])
-    assert found[1].tolist() == pytest.approx([0.3, 0.7])
+    matches = log_probabilities(parts, output, knows).exp()
+    assert matches[0].tolist() == pytest.approx([0.25 * 0.4 + 0.75 * 0.3, 0.25 * 0.6 + 0.75 * 0.7])
+    assert matches[1].tolist() == pytest.approx([0.3, 0.7])
 
 
 def test_groups_of_one_member_give_the_weighted_mean_of_probabilities():
@@ -48,8 +48,8 @@ def test_groups_of_one_member_give_the_weighted_mean_of_probabilities():
     members = [rng.dirichlet(np.ones(3), 5) for _ in range(3)]
     weights = np.array([0.2, 0.5, 0.3])
     parts = [Part(None, float(w), 1.0, k) for k, w in enumerate(weights)]
-    found = log_probabilities(parts, [torch.tensor(p).log() for p in members], [None] * 3).exp()
-    np.testing.assert_allclose(found.numpy(), mix(members, weights), atol=1e-12)
+    matches = log_probabilities(parts, [torch.tensor(p).log() for p in members], [None] * 3).exp()
+    np.testing.assert_allclose(matches.numpy(), mix(members, weights), atol=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_bundle_gives_the_probabilities_of_the_ensemble(finished):
     powers = {"mel": 1.7, "persistence": 0.4}
     (fold,) = selection.folds
     changed = replace(selection, folds=(replace(fold, chosen=ENSEMBLE, weights=powers),))
-    kept = finished.record
+    stored = finished.record
     members = bundle_module.write_bundle(finished, changed)
     assert [(m.power, m.weight, m.group) for m in members] == [(1.7, 1.0, 0), (0.4, 1.0, 0)]
     finished.finish(members, 1.0)
@@ -89,14 +89,14 @@ def test_a_bundle_gives_the_probabilities_of_the_ensemble(finished):
             singles.append(probabilities)
             rows[m] = list(features.arrays[m].take(indices))
         expected = pool(singles, np.array(list(powers.values())))
-        found = bundle.probabilities(rows)
-        np.testing.assert_allclose(found, expected, atol=1e-5)
-        np.testing.assert_allclose(found.sum(axis=1), 1)
+        matches = bundle.probabilities(rows)
+        np.testing.assert_allclose(matches, expected, atol=1e-5)
+        np.testing.assert_allclose(matches.sum(axis=1), 1)
         # Without a modality, only the power of the other counts.
         lacking = bundle.probabilities({**rows, "persistence": [None] * len(indices)})
         np.testing.assert_allclose(lacking, pool(singles[:1], np.array([1.7])), atol=1e-5)
     finally:
-        finished.finish(kept.handed_out, kept.seconds["training"])
+        finished.finish(stored.handed_out, stored.seconds["training"])
 
 
 def test_a_model_with_power_zero_is_not_bundled(finished):

@@ -68,13 +68,13 @@ def test_training_settings_are_bound_with_their_defaults():
 
 
 @pytest.mark.parametrize(
-    ("train", "error", "said"),
+    ("train", "error", "output"),
     [
         ({"epoch": 3}, UnknownNameError, "parameter of train 'epoch'"),
         ({"epochs": "many"}, ParameterError, "train.epochs must be"),
         ({"lr": -1}, ParameterError, "train.lr must be above 0"),
     ],
 )
-def test_an_unknown_training_setting_is_reported(train, error, said):
-    with pytest.raises(error, match=said):
+def test_an_unknown_training_setting_is_reported(train, error, output):
+    with pytest.raises(error, match=output):
         _ = RunConfig(("demo",), settings={"train": train}).train

@@ -29,11 +29,14 @@ def parts_of(plan, clips, splits):
 
 
 def test_features_are_computed_once_for_every_clip(tmp_path):
-    plan, told = planned(tmp_path, folds=3), []
-    found = extract(plan, jobs=1, on_progress=told.append)
-    assert (found.report.computed, found.report.present) == (48, 0)
-    assert [(p.done, p.total, p.failed) for p in (told[0], told[-1])] == [(0, 48, 0), (48, 48, 0)]
-    data = found.data
+    plan, message = planned(tmp_path, folds=3), []
+    result = extract(plan, jobs=1, on_progress=message.append)
+    assert (result.report.computed, result.report.present) == (48, 0)
+    assert [(p.done, p.total, p.failed) for p in (message[0], message[-1])] == [
+        (0, 48, 0),
+        (48, 48, 0),
+    ]
+    data = result.data
     assert data.clips == plan.dataset.clips and data.classes == ("happy", "sad")
     assert data.targets.tolist() == plan.dataset.targets().tolist() and data.absent == {}
     assert parts_of(plan, data.clips, data.splits) == parts_of(plan, data.clips, plan.splits)
@@ -47,10 +50,10 @@ def test_features_are_computed_once_for_every_clip(tmp_path):
 
 def test_an_unreadable_recording_is_left_out_of_every_part(tmp_path):
     plan = planned(tmp_path, changed={"s1_sad_0": "a word | 1 2 3"}, folds=3)
-    found = extract(plan, jobs=1)
-    data = found.data
+    result = extract(plan, jobs=1)
+    data = result.data
     assert len(data.clips) == len(data.keys) == len(data.targets) == 23
-    assert [f.feature for f in found.report.failures] == ["first"]
+    assert [f.feature for f in result.report.failures] == ["first"]
     assert parts_of(plan, data.clips, data.splits) == [
         {part: [name for name in names if name != "s1-sad-0.wav"] for part, names in fold.items()}
         for fold in parts_of(plan, plan.dataset.clips, plan.splits)
@@ -63,12 +66,12 @@ def test_an_unreadable_recording_is_left_out_of_every_part(tmp_path):
 
 def test_a_clip_that_lacks_one_feature_is_kept_and_one_that_lacks_all_is_not(tmp_path):
     plan = planned(tmp_path, changed={"s0_sad_0": "1 2 |", "s3_happy_1": " | "})
-    found = extract(plan, jobs=1)
-    names = [clip.name for clip in found.data.clips]
+    result = extract(plan, jobs=1)
+    names = [clip.name for clip in result.data.clips]
     assert len(names) == 23 and "s3-happy-1.wav" not in names
-    assert list(found.data.absent) == ["second"]
-    assert np.flatnonzero(found.data.absent["second"]).tolist() == [names.index("s0-sad-0.wav")]
-    (failure,) = found.report.failures
+    assert list(result.data.absent) == ["second"]
+    assert np.flatnonzero(result.data.absent["second"]).tolist() == [names.index("s0-sad-0.wav")]
+    (failure,) = result.report.failures
     assert "s3-happy-1.wav" in str(failure.source)
 
 

@@ -41,9 +41,9 @@ def test_an_equal_extractor_has_no_changes():
 
 
 def test_changed_settings_and_changed_content():
-    (found,) = changes(make_extractor(Reader, {"sizes": "1,2"}), THEN)  # changes the shape, too
-    assert (found.field, found.stored, found.setting) == ("sizes", [1], True)
-    assert found.text == "sizes was [1] and is now [1, 2]"
+    (result,) = changes(make_extractor(Reader, {"sizes": "1,2"}), THEN)  # changes the shape, too
+    assert (result.field, result.stored, result.setting) == ("sizes", [1], True)
+    assert result.text == "sizes was [1] and is now [1, 2]"
     extractor = make_extractor(Reader, {"model": "/models/x"})
     extractor.digests = {"table": "1", "model": "1"}
     table, model = changes(extractor, THEN)
@@ -58,8 +58,8 @@ def test_a_changed_version_and_a_changed_shape(monkeypatch):
     extractor.shape = (4,)
     assert [c.text for c in changes(extractor, THEN)] == ["shape was [1] and is now [4]"]
     monkeypatch.setattr(Reader, "version", "2")
-    (found,) = changes(make_extractor(Reader, {}), THEN)
-    assert found.text == 'version was "1" and is now "2"'
+    (result,) = changes(make_extractor(Reader, {}), THEN)
+    assert result.text == 'version was "1" and is now "2"'
 
 
 def test_a_run_with_a_changed_source_is_not_resumed():
@@ -91,11 +91,11 @@ def test_an_added_parameter_has_its_default_in_older_runs():
 
     then = stored(make_extractor(Before, {}))
     assert changes(make_extractor(After, {}), then) == []
-    (found,) = changes(make_extractor(After, {"exact": True}), then)
-    assert (found.text, found.stored, found.setting) == (
+    (result,) = changes(make_extractor(After, {"exact": True}), then)
+    assert (result.text, result.stored, result.setting) == (
         "exact was false and is now true",
         False,
         True,
     )
-    (found,) = changes(make_extractor(After, {}), stored(make_extractor(After, {"exact": True})))
-    assert (found.text, found.stored) == ("exact was true and is now false", True)
+    (result,) = changes(make_extractor(After, {}), stored(make_extractor(After, {"exact": True})))
+    assert (result.text, result.stored) == ("exact was true and is now false", True)

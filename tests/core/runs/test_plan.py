@@ -59,16 +59,16 @@ def test_a_plan_like_another_reuses_its_clips_features_and_splits(
 
     monkeypatch.setattr(planning, "load_dataset", no)
     monkeypatch.setattr(planning, "make_splits", no)
-    found = make_plan(config_of(corpus, strategy="gated"), registry, like=plan)
-    assert found.dataset is plan.dataset and found.splits is plan.splits
-    assert found.fingerprints is plan.fingerprints
-    assert found.spec.strategy == found.config.strategy == "gated"
+    result = make_plan(config_of(corpus, strategy="gated"), registry, like=plan)
+    assert result.dataset is plan.dataset and result.splits is plan.splits
+    assert result.fingerprints is plan.fingerprints
+    assert result.spec.strategy == result.config.strategy == "gated"
 
 
 def test_a_plan_without_split_can_be_divided_later(corpus, registry, plan):
-    found = plan_without_split(config_of(corpus), registry)
-    assert found.splits == ()
-    assert [s.digest(plan.dataset.clips) for s in divide(found).splits] == [
+    result = plan_without_split(config_of(corpus), registry)
+    assert result.splits == ()
+    assert [s.digest(plan.dataset.clips) for s in divide(result).splits] == [
         s.digest(plan.dataset.clips) for s in plan.splits
     ]
 
@@ -93,17 +93,21 @@ def test_more_folds_than_speakers_are_refused(plan):
 
 def test_default_plugins_fill_in_missing_choices(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = with_defaults(RunConfig((), balancers=("none", "lr", "none"), cache="here"), Registry())
-    assert (found.data, found.features) == (("demo",), ("levelset", "mel"))
-    assert (found.strategy, found.balancers) == ("gated", ("lr",))
-    assert found.cache == str(tmp_path / "here")
+    result = with_defaults(
+        RunConfig((), balancers=("none", "lr", "none"), cache="here"), Registry()
+    )
+    assert (result.data, result.features) == (("demo",), ("levelset", "mel"))
+    assert (result.strategy, result.balancers) == ("gated", ("lr",))
+    assert result.cache == str(tmp_path / "here")
 
 
 def test_given_choices_are_kept():
-    asked = RunConfig(("x=y",), features=("mfcc",), strategy="concat", cache="https://host/c")
-    assert with_defaults(asked, Registry()) == asked
-    assert with_defaults(replace(asked, cache=None), Registry()).cache is None
-    assert with_defaults(replace(asked, cache="~/c"), Registry()).cache == str(Path.home() / "c")
+    requested = RunConfig(("x=y",), features=("mfcc",), strategy="concat", cache="https://host/c")
+    assert with_defaults(requested, Registry()) == requested
+    assert with_defaults(replace(requested, cache=None), Registry()).cache is None
+    assert with_defaults(replace(requested, cache="~/c"), Registry()).cache == str(
+        Path.home() / "c"
+    )
 
 
 def test_missing_defaults_are_an_error():
@@ -133,7 +137,7 @@ def test_settings_of_plugins_in_use_are_accepted(changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "said"),
+    ("changes", "error", "output"),
     [
         ({"settings": {"gatd": {}}}, UnknownNameError, "plugin to set a parameter of 'gatd'. Did"),
         ({"settings": {"concat": {}}}, ParameterError, "'concat' takes no part in this run"),
@@ -143,8 +147,8 @@ def test_settings_of_plugins_in_use_are_accepted(changes):
         ({"branches": {"mfcc": "cnn"}}, UnknownNameError, "to choose a branch for 'mfcc'"),
     ],
 )
-def test_settings_of_other_plugins_are_refused(changes, error, said):
-    with pytest.raises(error, match=said):
+def test_settings_of_other_plugins_are_refused(changes, error, output):
+    with pytest.raises(error, match=output):
         check_owners(replace(USED, **changes), Registry())
 
 
@@ -160,8 +164,8 @@ def test_the_error_lists_the_plugins_in_use():
 def test_extractors_have_their_parameters_and_dtypes(corpus, registry):
     dtypes = {"*": "float64", "second": "float16"}
     config = config_of(corpus, {"first": {"scale": "2.5"}}, dtypes=dtypes)
-    found = make_extractors(config, registry)
-    assert [(e.dtype, e.parameters["scale"]) for e in found.values()] == [
+    result = make_extractors(config, registry)
+    assert [(e.dtype, e.parameters["scale"]) for e in result.values()] == [
         ("float64", 2.5), ("float16", 1.0)]  # fmt: skip
 
 
@@ -178,7 +182,7 @@ def test_the_dtype_of_a_feature_overrides_the_common_dtype():
 
 
 def test_sources_labels_and_parameters_are_passed_to_the_corpora(registry, monkeypatch):
-    monkeypatch.setattr(planning, "load_dataset", lambda *given, **named: (given, named))
+    monkeypatch.setattr(planning, "load_dataset", lambda *passed, **named: (passed, named))
     settings = {"demo": {"speakers": "3"}, "mel": {"hop": 1}}
     config = RunConfig(("demo", "table=x.csv"), labels="a,b", settings=settings)
     (sources, corpora), named = read_dataset(config, registry)
@@ -210,8 +214,8 @@ def test_a_default_branch_uses_the_parameters_that_its_extractor_advises(registr
     assert (branch.branch, branch.parameters["blocks"], branch.parameters["channels"]) == (
         "cnn", 2, 4)  # fmt: skip
     assert "dim" not in branch.parameters and spec.num_classes == 3
-    given = specified(registry, settings={"branch.mel": {"blocks": "3"}}).branches[0].parameters
-    assert (given["blocks"], given["channels"]) == (3, 4)  # user settings override the advice
+    passed = specified(registry, settings={"branch.mel": {"blocks": "3"}}).branches[0].parameters
+    assert (passed["blocks"], passed["channels"]) == (3, 4)  # user settings override the advice
 
 
 def test_another_branch_ignores_the_advice(registry):
@@ -224,7 +228,7 @@ def test_balancers_that_change_the_strategy_are_part_of_the_model(registry):
     spec = specified(registry, balancers=("lr", "gradscale"), settings={"train": {"dim": 16}})
     assert spec.adapters == () and spec.dim == 16
     spec = specified(registry, balancers=("lr", "mmcosine"), settings={"mmcosine": {"scale": "3"}})
-    assert [(name, given["scale"]) for name, given in spec.adapters] == [("mmcosine", 3.0)]
+    assert [(name, passed["scale"]) for name, passed in spec.adapters] == [("mmcosine", 3.0)]
 
 
 def test_a_run_stores_every_parameter_of_everything_in_use(corpus, registry):
@@ -236,13 +240,15 @@ def test_a_run_stores_every_parameter_of_everything_in_use(corpus, registry):
         registry,
     )  # fmt: skip
     extractors = make_extractors(config, registry)
-    found = bound_settings(config, registry, extractors, make_spec(config, registry, extractors, 2))
-    assert set(found) == {"first", "second", "branch.first", "branch.second", "gated", "lr",
+    result = bound_settings(
+        config, registry, extractors, make_spec(config, registry, extractors, 2)
+    )
+    assert set(result) == {"first", "second", "branch.first", "branch.second", "gated", "lr",
                           "jsonl", "train", "table"}  # fmt: skip
-    assert found["gated"]["hidden"] == 7 and "gate" in found["gated"]
-    assert found["branch.first"]["hidden"] == 5 and found["first"]["scale"] == 1.0
-    assert found["train"]["epochs"] == 2 and "lr" in found["train"]
-    assert found["table"] == {"x": 1}  # the corpus binds its own parameters
+    assert result["gated"]["hidden"] == 7 and "gate" in result["gated"]
+    assert result["branch.first"]["hidden"] == 5 and result["first"]["scale"] == 1.0
+    assert result["train"]["epochs"] == 2 and "lr" in result["train"]
+    assert result["table"] == {"x": 1}  # the corpus binds its own parameters
 
 
 # -- trackers --------------------------------------------------------------------------
@@ -259,16 +265,16 @@ def test_default_trackers_and_named_trackers_are_used_once(registry):
 # -- stored settings -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("given", "stored"), [("product", None), ("persim", "persim")])
+@pytest.mark.parametrize(("passed", "stored"), [("product", None), ("persim", "persim")])
 def test_an_added_parameter_is_stored_only_if_it_is_not_the_default(
-    given, stored, tmp_path, monkeypatch
+    passed, stored, tmp_path, monkeypatch
 ):
     """An audit or run of a version without the parameter is still an equal request."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    settings = {"demo": {"speakers": "3", "clips": "1"}, "persistence": {"imager": given}}
+    settings = {"demo": {"speakers": "3", "clips": "1"}, "persistence": {"imager": passed}}
     config = RunConfig(data=("demo",), features=("persistence",), settings=settings)
     plan = plan_without_split(config, Registry())
-    found = plan.config.settings["persistence"]
-    assert found.get("imager") == stored
-    assert found["reduction"] == "lunes"  # every other default is stored
-    assert plan.extractors["persistence"].imager == given
+    result = plan.config.settings["persistence"]
+    assert result.get("imager") == stored
+    assert result["reduction"] == "lunes"  # every other default is stored
+    assert plan.extractors["persistence"].imager == passed

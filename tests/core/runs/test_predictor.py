@@ -161,7 +161,9 @@ def rewritten(run, **changes):
 
 
 def test_another_version_of_an_extractor_is_an_error(copied):
-    with pytest.raises(RunError, match='first: version was "0" and is now "1"') as caught:
+    with pytest.raises(
+        RunError, match='changed since the training: version was "0" and is now "1"'
+    ) as caught:
         Predictor(rewritten(handing_out(copied, first=1.0), version="0"))
     assert caught.value.hint == "Install the version of the plugin that is in the run's run.json."
 
@@ -240,7 +242,8 @@ def test_a_modality_that_the_speaker_lacks_is_a_note(adapted, recordings):
 def test_too_few_files_for_statistics_are_refused(adapted, recordings):
     paths = recordings(a="1 2 | 3 4 5", b="3 4 | 3 4 5", c="5 9 | 3 4 5")
     with pytest.raises(
-        ParameterError, match="enough if there are 4 or more; 3 were given"
+        ParameterError,
+        match="speaker: 3. The run is speaker-adapted and needs 4 or more",
     ) as caught:
         Predictor(adapted).adapt_to(paths)
     assert "--speaker-from DIR" in caught.value.hint

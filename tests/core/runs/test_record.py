@@ -81,11 +81,11 @@ def test_any_record_survives_json(classes, given_settings, seconds, absent, task
 def test_finishing_a_record_changes_only_the_models_and_the_seconds():
     begun = record_of(seconds={"extraction": 1.0})
     member = Member("fold0/a", 1.0, model_of(("a",)))
-    done = begun.finished([member], 12.3456)
-    assert done.handed_out == (member,)
-    assert done.seconds == {"extraction": 1.0, "training": 12.3}
+    finished = begun.finished([member], 12.3456)
+    assert finished.handed_out == (member,)
+    assert finished.seconds == {"extraction": 1.0, "training": 12.3}
     assert (begun.handed_out, begun.seconds) == (None, {"extraction": 1.0})
-    before, after = begun.to_json(), done.to_json()
+    before, after = begun.to_json(), finished.to_json()
     assert {name for name in after if after[name] != before.get(name)} == {"seconds", "handed_out"}
 
 
@@ -93,12 +93,14 @@ def test_finishing_a_record_changes_only_the_models_and_the_seconds():
 
 
 def test_a_feature_record_gives_back_the_fingerprint():
-    made = Fingerprint("mel", "2", {"sizes": (1, 2), "ref": "max"}, "float16", (3, 4), {"np": "2"})
-    record = FeatureRecord.of(made)
+    created = Fingerprint(
+        "mel", "2", {"sizes": (1, 2), "ref": "max"}, "float16", (3, 4), {"np": "2"}
+    )
+    record = FeatureRecord.of(created)
     assert record.parameters == {"sizes": [1, 2], "ref": "max"}  # as in JSON
     again = record.fingerprint("mel")
-    assert again == made and again.id == record.id == made.id
-    assert record.fingerprint("other").id != made.id
+    assert again == created and again.id == record.id == created.id
+    assert record.fingerprint("other").id != created.id
 
 
 def test_a_feature_record_with_an_invalid_name_is_an_error():
@@ -165,7 +167,7 @@ def test_a_run_of_version_0_1_has_an_ungrouped_mean():
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "output"),
     [
         (["config"], ..., "it has no 'config'"),
         (["format"], ..., "it has no 'format'"),
@@ -181,7 +183,7 @@ def test_a_run_of_version_0_1_has_an_ungrouped_mean():
         (["handed_out", 1, "spec", "dim"], ..., "it has no 'dim' in 'handed_out[1].spec'"),
     ],
 )  # fmt: skip
-def test_damage_is_reported_with_file_and_field(path, value, said):
+def test_damage_is_reported_with_file_and_field(path, value, output):
     data = whole()
     place = data
     for step in path[:-1]:
@@ -192,16 +194,16 @@ def test_damage_is_reported_with_file_and_field(path, value, said):
     with pytest.raises(RunError) as caught:
         read(data)
     assert caught.value.message.startswith(f"{FILE} is damaged: ")
-    assert said in caught.value.message
+    assert output in caught.value.message
 
 
 def places(value):
     """Yield every position in a JSON value, as its container and its key."""
     inner = value.items() if isinstance(value, dict) else enumerate(value)
-    for step, held in list(inner):
+    for step, contents in list(inner):
         yield value, step
-        if isinstance(held, dict | list):
-            yield from places(held)
+        if isinstance(contents, dict | list):
+            yield from places(contents)
 
 
 @pytest.mark.parametrize("format", [1, 2])
@@ -209,7 +211,7 @@ def test_a_damaged_field_is_accepted_or_an_error_that_names_the_file(format):
     data = whole(format=format)
     tried = refused = 0
     for holder, step in list(places(data)):
-        kept = dict(holder) if isinstance(holder, dict) else list(holder)
+        stored = dict(holder) if isinstance(holder, dict) else list(holder)
         for value in (..., None, [], {}, "x", 1.5):
             if value is ...:
                 del holder[step]
@@ -223,9 +225,9 @@ def test_a_damaged_field_is_accepted_or_an_error_that_names_the_file(format):
                 assert str(FILE) in error.message, (step, value)
             if isinstance(holder, dict):
                 holder.clear()
-                holder.update(kept)
+                holder.update(stored)
             else:
-                holder[:] = kept
+                holder[:] = stored
     assert data == whole(format=format)
     assert tried > 700 and tried / 3 < refused < tried
 

@@ -92,5 +92,7 @@ def test_the_module_imports_no_heavy_package():
         "import sys, fusion.core.runs.request; "
         "print(*{'torch', 'numpy', 'msgspec', 'scipy'} & set(sys.modules))"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.split() == []
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert output.stdout.split() == []

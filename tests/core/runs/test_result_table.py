@@ -98,9 +98,9 @@ def test_lines_end_with_the_verdict_its_caveats_and_the_path():
 def test_differences_that_have_a_line(better):
     # The fused model is always right, or a is chosen and does not differ from itself.
     _, results = results_of(**{FUSED: [] if better else range(4)})
-    first, *others = comparison_lines(results)
+    first, *rest = comparison_lines(results)
     assert first.startswith(f"fused minus a: {'+6.2' if better else '-18.8'} points of UAR, 95 %")
-    assert [line.split(":")[0] for line in others] == (["chosen minus a"] if better else [])
+    assert [line.split(":")[0] for line in rest] == (["chosen minus a"] if better else [])
 
 
 def test_the_control_has_a_line():

@@ -186,8 +186,8 @@ def test_the_lock_of_a_process_ends_with_it(tmp_path):
         process.kill()
         process.join()
         with Run(tmp_path / "run"):
-            said = (tmp_path / "run" / ".lock").read_text()
-    assert said.startswith(f"process {os.getpid()} on ") and said.count("\n") == 1
+            output = (tmp_path / "run" / ".lock").read_text()
+    assert output.startswith(f"process {os.getpid()} on ") and output.count("\n") == 1
 
 
 @pytest.mark.parametrize("long", ["x" * 500, "ö" * 90, ""])
@@ -230,10 +230,10 @@ def test_nested_locks_keep_the_folder_locked(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_a_lock_that_is_a_link_is_refused_and_its_target_left_unchanged(tmp_path, there):
+@pytest.mark.parametrize("present", [True, False])
+def test_a_lock_that_is_a_link_is_refused_and_its_target_left_unchanged(tmp_path, present):
     target, path = tmp_path / "precious.txt", tmp_path / "run"
-    if there:
+    if present:
         target.write_text("mine")
     path.mkdir()
     (path / ".lock").symlink_to(target)
@@ -241,7 +241,7 @@ def test_a_lock_that_is_a_link_is_refused_and_its_target_left_unchanged(tmp_path
         with pytest.raises(StorageError, match=r"The lock .*\.lock can't be opened") as caught:
             attempt(path)
         assert "If it is a link, delete it" in caught.value.hint
-    assert (target.read_text() == "mine") if there else not target.exists()
+    assert (target.read_text() == "mine") if present else not target.exists()
 
 
 # -- opening ---------------------------------------------------------------------------
@@ -257,7 +257,7 @@ def test_a_run_is_opened_as_it_was_written(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["empty", "not there"])
+@pytest.mark.parametrize("name", ["empty", "not present"])
 def test_a_folder_that_is_no_run_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="is not a run directory: it has no run.json") as caught:
@@ -267,7 +267,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "output"),
     [
         (lambda d: d.pop("classes"), "run.json is damaged: it has no 'classes'"),
         (lambda d: d.update(control="5"), "'control' must be a whole number, and is text"),
@@ -277,12 +277,12 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path, name):
         (lambda d: d.update(format=FORMAT + 1), f"has run format {FORMAT + 1}"),
     ],
 )  # fmt: skip
-def test_a_damaged_record_is_reported_when_the_run_is_opened(tmp_path, change, said):
+def test_a_damaged_record_is_reported_when_the_run_is_opened(tmp_path, change, output):
     begun(tmp_path)
     data = json.loads((tmp_path / "run.json").read_text())
     change(data)
     (tmp_path / "run.json").write_text(json.dumps(data))
-    with pytest.raises(RunError, match=re.escape(said)) as caught:
+    with pytest.raises(RunError, match=re.escape(output)) as caught:
         Run.open(tmp_path)
     assert str(tmp_path) in caught.value.message
 
@@ -307,16 +307,16 @@ def test_a_run_uses_its_stored_plugins_or_requested_ones(tmp_path):
 # -- clips.csv -------------------------------------------------------------------------
 
 
-def assert_same(found, data):
-    assert (found.clips, found.keys, found.classes) == (data.clips, data.keys, data.classes)
-    np.testing.assert_array_equal(found.targets, data.targets)
-    assert len(found.splits) == len(data.splits)
-    for split, expected in zip(found.splits, data.splits, strict=True):
+def assert_same(result, data):
+    assert (result.clips, result.keys, result.classes) == (data.clips, data.keys, data.classes)
+    np.testing.assert_array_equal(result.targets, data.targets)
+    assert len(result.splits) == len(data.splits)
+    for split, expected in zip(result.splits, data.splits, strict=True):
         for part in ("train", "val", "test"):
             np.testing.assert_array_equal(getattr(split, part), getattr(expected, part))
             assert getattr(split, part).dtype == np.int64
         assert (split.fold, split.speaker_independent) == (expected.fold, True)
-    assert {m: f.tolist() for m, f in found.absent.items()} == {
+    assert {m: f.tolist() for m, f in result.absent.items()} == {
         m: list(f) for m, f in data.absent.items()
     }
 

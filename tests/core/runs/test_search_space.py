@@ -122,8 +122,8 @@ def test_optuna_prints_nothing_and_its_log_level_is_restored(capsys):
         warnings.simplefilter("error")
         propose(SEARCH, finished(SEARCH, [0.1] * 12))
     assert optuna.logging.get_verbosity() == logging.INFO
-    seen = capsys.readouterr()
-    assert seen.err == seen.out == ""
+    recorded = capsys.readouterr()
+    assert recorded.err == recorded.out == ""
 
 
 def test_base_settings_are_in_every_trial_and_not_searched():

@@ -46,8 +46,8 @@ def test_reading_values_is_refused(work, why):
 )
 def test_work_of_fixed_shape_is_recorded(work):
     x = torch.tensor([1.0, -2.0, 3.0])
-    held, _ = tape().record(lambda: work(x))
-    assert torch.equal(held, work(x))
+    contents, _ = tape().record(lambda: work(x))
+    assert torch.equal(contents, work(x))
 
 
 def test_values_can_be_read_after_a_refusal():
@@ -59,26 +59,26 @@ def test_values_can_be_read_after_a_refusal():
 
 def test_a_replay_writes_into_the_recorded_tensor():
     x = torch.tensor([1.0, 2.0])
-    held, replay = tape().record(lambda: 2 * x)
-    place = held.data_ptr()
+    contents, replay = tape().record(lambda: 2 * x)
+    place = contents.data_ptr()
     x.copy_(torch.tensor([5.0, 6.0]))
-    assert held.tolist() == [2.0, 4.0]  # unchanged until the replay
+    assert contents.tolist() == [2.0, 4.0]  # unchanged until the replay
     replay()
-    assert held.tolist() == [10.0, 12.0]
-    assert held.data_ptr() == place
+    assert contents.tolist() == [10.0, 12.0]
+    assert contents.data_ptr() == place
 
 
 def test_a_backward_pass_is_replayed_under_no_grad():
     weight, x = torch.tensor([3.0], requires_grad=True), torch.tensor([2.0])
 
     def gradient():
-        (found,) = torch.autograd.grad((weight * x).square().sum(), weight)
-        return found
+        (result,) = torch.autograd.grad((weight * x).square().sum(), weight)
+        return result
 
-    held, replay = tape().record(gradient)
-    assert held.tolist() == [24.0]  # 2 w x^2
-    assert not held.requires_grad
+    contents, replay = tape().record(gradient)
+    assert contents.tolist() == [24.0]  # 2 w x^2
+    assert not contents.requires_grad
     x.fill_(1.0)
     with torch.no_grad():
         replay()
-    assert held.tolist() == [6.0]
+    assert contents.tolist() == [6.0]

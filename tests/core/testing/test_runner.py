@@ -60,10 +60,10 @@ def test_every_check_runs_on_every_case():
 
 
 def test_general_checks_come_first():
-    found = checks_of(suite_for("strategy", Plain))
-    assert found.index("test_name_and_version") < found.index("test_unequal_sizes")
-    assert found.index("test_unequal_sizes") < found.index("test_output")
-    assert set(found) == {name for name in dir(StrategySuite) if name.startswith("test_")}
+    matches = checks_of(suite_for("strategy", Plain))
+    assert matches.index("test_name_and_version") < matches.index("test_unequal_sizes")
+    assert matches.index("test_unequal_sizes") < matches.index("test_output")
+    assert set(matches) == {name for name in dir(StrategySuite) if name.startswith("test_")}
 
 
 def test_a_failure_has_a_message_and_the_lines_of_the_plugin(capsys):
@@ -78,9 +78,9 @@ def test_a_failure_has_a_message_and_the_lines_of_the_plugin(capsys):
     line = "one, other = (inputs[m] for m in self.order)"
     assert first.frames[0].startswith("test_runner.py, line ")
     assert first.frames[0].endswith(f", in forward: {line}")
-    said = capsys.readouterr()
-    assert "joining" in said.err
-    assert not said.out
+    message = capsys.readouterr()
+    assert "joining" in message.err
+    assert not message.out
 
 
 def test_only_explicit_failures_are_judged():
@@ -121,8 +121,8 @@ def test_an_unexpected_error_fails_the_check():
         name = "broken"
         adapt = 3
 
-    found = group_of(suite_for("balancer", Broken), "adapt")
-    assert found.outcome == "failed"
+    matches = group_of(suite_for("balancer", Broken), "adapt")
+    assert matches.outcome == "failed"
 
 
 def test_pytest_is_used_again_afterwards():

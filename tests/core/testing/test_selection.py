@@ -73,8 +73,8 @@ def test_data_is_for_corpora_and_extractors(tmp_path):
 def test_recordings_are_spread_over_a_folder(tmp_path):
     for number in range(20):
         (tmp_path / f"{number:02}.wav").touch()
-    found = [int(path.stem) for path in some_recordings(tmp_path)]
-    assert found == [0, 2, 5, 7, 10, 12, 15, 17]
+    result = [int(path.stem) for path in some_recordings(tmp_path)]
+    assert result == [0, 2, 5, 7, 10, 12, 15, 17]
     assert some_recordings(tmp_path / "03.wav") == [tmp_path / "03.wav"]
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").touch()

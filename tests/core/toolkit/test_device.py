@@ -13,8 +13,8 @@ def test_a_tensor_on_its_device_is_not_copied():
 
 
 def test_a_tensor_on_another_device_is_a_copy_of_equal_type():
-    found = on_device(torch.ones(2, 3, dtype=torch.bool), torch.device("meta"))
-    assert (found.device.type, found.dtype, tuple(found.shape)) == ("meta", torch.bool, (2, 3))
+    result = on_device(torch.ones(2, 3, dtype=torch.bool), torch.device("meta"))
+    assert (result.device.type, result.dtype, tuple(result.shape)) == ("meta", torch.bool, (2, 3))
 
 
 def test_cached_gpu_memory_of_the_process_counts_as_free(monkeypatch):

@@ -26,7 +26,7 @@ def test_other_labels_are_not_shared_emotions(text):
     assert to_shared(text) is None
 
 
-@given(st.sampled_from([s for found in SPELLINGS.values() for s in found]), st.randoms())
+@given(st.sampled_from([s for result in SPELLINGS.values() for s in result]), st.randoms())
 def test_case_and_spaces_do_not_matter(text, random):
     changed = "".join(random.choice([c.upper(), c.lower()]) for c in text)
     assert to_shared(f"  {changed} ") == to_shared(text) is not None

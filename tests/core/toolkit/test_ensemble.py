@@ -13,11 +13,11 @@ from fusion.core.toolkit.metrics import nll
 def members(seed, count, n=40, classes=3):
     rng = np.random.default_rng(seed)
     targets = rng.integers(0, classes, n)
-    found = []
+    result = []
     for m in range(count):
         logits = rng.normal(size=(n, classes)) + 1.5 * m / count * np.eye(classes)[targets]
-        found.append(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
-    return found, targets
+        result.append(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
+    return result, targets
 
 
 def test_mix_by_hand():
@@ -37,11 +37,11 @@ def test_two_members_reach_the_minimum_that_scipy_finds(seed):
 
 @given(st.integers(0, 1000), st.integers(1, 4))
 def test_weights_are_on_the_simplex_and_never_worse_than_the_best_member(seed, count):
-    found, targets = members(seed, count)
-    weights = ensemble_weights(found, targets, iterations=50)
+    result, targets = members(seed, count)
+    weights = ensemble_weights(result, targets, iterations=50)
     assert weights.min() >= 0
     assert weights.sum() == pytest.approx(1)
-    assert nll(mix(found, weights), targets) <= min(nll(p, targets) for p in found) + 1e-12
+    assert nll(mix(result, weights), targets) <= min(nll(p, targets) for p in result) + 1e-12
 
 
 def test_a_useless_member_gets_no_weight():
@@ -57,8 +57,8 @@ def test_a_useless_member_gets_no_weight():
 def test_mix_of_present_members_by_hand():
     a, b = np.array([[1.0, 0.0]] * 3), np.array([[0.0, 1.0]] * 3)
     present = np.array([[True, True], [True, False], [False, True]])
-    found = mix([a, b], np.array([0.25, 0.75]), present)
-    np.testing.assert_allclose(found, [[0.25, 0.75], [1, 0], [0, 1]])
+    result = mix([a, b], np.array([0.25, 0.75]), present)
+    np.testing.assert_allclose(result, [[0.25, 0.75], [1, 0], [0, 1]])
     # The only present member has weight zero, so the usual weights apply.
     np.testing.assert_allclose(mix([a, b], np.array([1.0, 0.0]), present)[2], [1, 0])
 
@@ -79,10 +79,10 @@ def test_weights_with_absent_members_reach_the_minimum_that_scipy_finds(seed):
 
 
 def test_an_ensemble_with_all_members_present():
-    found, targets = members(3, 3)
+    result, targets = members(3, 3)
     everybody = np.ones((len(targets), 3), bool)
     np.testing.assert_allclose(
-        ensemble_weights(found, targets, everybody), ensemble_weights(found, targets), atol=1e-12
+        ensemble_weights(result, targets, everybody), ensemble_weights(result, targets), atol=1e-12
     )
 
 
@@ -96,13 +96,13 @@ def absences(n, count, seed=0):
     return present
 
 
-def objective(weights, found, targets, present=None, ridge=RIDGE):
+def objective(weights, result, targets, present=None, ridge=RIDGE):
     """NLL of the pool plus the ridge, written out member by member."""
-    best = int(np.argmin([nll(p, targets) for p in found]))
-    scores = np.zeros(found[0].shape)
-    for m, p in enumerate(found):
-        known = np.ones(len(targets)) if present is None else present[:, m]
-        scores += weights[m] * known[:, None] * np.log(p)
+    best = int(np.argmin([nll(p, targets) for p in result]))
+    scores = np.zeros(result[0].shape)
+    for m, p in enumerate(result):
+        reference = np.ones(len(targets)) if present is None else present[:, m]
+        scores += weights[m] * reference[:, None] * np.log(p)
     right = scores[np.arange(len(targets)), targets] - np.log(np.exp(scores).sum(axis=1))
     away = np.array([w - (m == best) for m, w in enumerate(weights)])
     return -right.mean() + ridge * float(away @ away)
@@ -120,58 +120,58 @@ def test_pool_by_hand():
 
 def test_pool_of_certain_members_is_finite():
     a, b = np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]])
-    found = pool([a, b], np.array([1.0, 1.0]))
-    np.testing.assert_allclose(found, [[0.5, 0.5]])
+    result = pool([a, b], np.array([1.0, 1.0]))
+    np.testing.assert_allclose(result, [[0.5, 0.5]])
 
 
 def test_pool_of_present_members_by_hand():
     a, b = np.array([[0.8, 0.2]] * 3), np.array([[0.4, 0.6]] * 3)
     present = np.array([[True, True], [True, False], [False, True]])
-    found = pool([a, b], np.array([1.0, 1.0]), present)
-    np.testing.assert_allclose(found, [[0.32 / 0.44, 0.12 / 0.44], [0.8, 0.2], [0.4, 0.6]])
+    result = pool([a, b], np.array([1.0, 1.0]), present)
+    np.testing.assert_allclose(result, [[0.32 / 0.44, 0.12 / 0.44], [0.8, 0.2], [0.4, 0.6]])
     # No present member of the third clip has a weight, so the usual weights apply.
-    found = pool([a, b], np.array([2.0, 0.0]), present)
-    np.testing.assert_allclose(found, [[16 / 17, 1 / 17]] * 3)
+    result = pool([a, b], np.array([2.0, 0.0]), present)
+    np.testing.assert_allclose(result, [[16 / 17, 1 / 17]] * 3)
 
 
 @pytest.mark.parametrize("absent", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_pool_weights_are_the_minimum_that_scipy_finds(seed, absent):
-    found, targets = members(seed, 3)
+    result, targets = members(seed, 3)
     present = absences(len(targets), 3, seed) if absent else None
-    weights = pool_weights(found, targets, present)
+    weights = pool_weights(result, targets, present)
     best = minimize(
-        objective, [0.5] * 3, args=(found, targets, present), bounds=[(0, 5)] * 3,
+        objective, [0.5] * 3, args=(result, targets, present), bounds=[(0, 5)] * 3,
         method="SLSQP", options={"ftol": 1e-14, "maxiter": 500},
     )  # fmt: skip
-    assert objective(weights, found, targets, present) <= best.fun + 1e-6
+    assert objective(weights, result, targets, present) <= best.fun + 1e-6
     np.testing.assert_allclose(weights, best.x, atol=5e-3)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 4), st.booleans(), st.floats(0, 1))
 def test_pool_is_never_worse_than_the_best_member_on_its_objective(seed, count, absent, ridge):
-    found, targets = members(seed, count)
+    result, targets = members(seed, count)
     present = absences(len(targets), count, seed) if absent else None
-    weights = pool_weights(found, targets, present, ridge=ridge)
+    weights = pool_weights(result, targets, present, ridge=ridge)
     assert weights.shape == (count,) and weights.min() >= 0 and weights.max() <= 5
-    alone = np.eye(count)[int(np.argmin([nll(p, targets) for p in found]))]
-    reached = objective(weights, found, targets, present, ridge)
-    assert reached <= objective(alone, found, targets, present, ridge) + 1e-9
+    alone = np.eye(count)[int(np.argmin([nll(p, targets) for p in result]))]
+    reached = objective(weights, result, targets, present, ridge)
+    assert reached <= objective(alone, result, targets, present, ridge) + 1e-9
     if present is None:  # the ridge of the best member is 0, so NLL is not worse either
-        assert nll(pool(found, weights), targets) <= min(nll(p, targets) for p in found) + 1e-9
+        assert nll(pool(result, weights), targets) <= min(nll(p, targets) for p in result) + 1e-9
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.floats(0, 1), st.booleans())
 def test_the_objective_of_the_pool_is_convex(seed, at, absent):
-    found, targets = members(seed, 3, n=20)
+    result, targets = members(seed, 3, n=20)
     present = absences(20, 3, seed) if absent else None
     rng = np.random.default_rng(seed)
     one, other = rng.uniform(0, 5, 3), rng.uniform(0, 5, 3)
-    between = objective(at * one + (1 - at) * other, found, targets, present)
-    chord = at * objective(one, found, targets, present)
-    chord += (1 - at) * objective(other, found, targets, present)
+    between = objective(at * one + (1 - at) * other, result, targets, present)
+    chord = at * objective(one, result, targets, present)
+    chord += (1 - at) * objective(other, result, targets, present)
     assert between <= chord + 1e-9
 
 
@@ -179,31 +179,31 @@ def test_the_objective_of_the_pool_is_convex(seed, at, absent):
 @given(st.integers(0, 1000), st.booleans())
 def test_the_gradient_of_the_pool_is_that_of_its_objective(seed, absent):
     """The gradient passed to scipy equals finite differences of the objective at random weights."""
-    found, targets = members(seed, 3, n=15)
+    result, targets = members(seed, 3, n=15)
     present = absences(15, 3, seed) if absent else None
-    seen = []
+    recorded = []
 
     def asked(function, start, **_):
         point = np.random.default_rng(seed).uniform(0.1, 4, 3)
         value, slope = function(point)
-        seen.append((point, value, slope))
+        recorded.append((point, value, slope))
         return SimpleNamespace(x=start)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("scipy.optimize.minimize", asked)
-        pool_weights(found, targets, present)
-    ((point, value, slope),) = seen
-    assert value == pytest.approx(objective(point, found, targets, present))
+        pool_weights(result, targets, present)
+    ((point, value, slope),) = recorded
+    assert value == pytest.approx(objective(point, result, targets, present))
     for m in range(3):
         step = 1e-5 * np.eye(3)[m]
-        ahead = objective(point + step, found, targets, present)
-        behind = objective(point - step, found, targets, present)
+        ahead = objective(point + step, result, targets, present)
+        behind = objective(point - step, result, targets, present)
         assert slope[m] == pytest.approx((ahead - behind) / 2e-5, abs=1e-6)
 
 
 def test_a_strong_ridge_keeps_the_best_member_alone():
-    found, targets = members(3, 3)
-    weights = pool_weights(found, targets, ridge=1e6)
+    result, targets = members(3, 3)
+    weights = pool_weights(result, targets, ridge=1e6)
     np.testing.assert_allclose(weights, [0, 0, 1], atol=1e-4)
 
 
@@ -216,23 +216,23 @@ def test_a_useless_member_gets_no_weight_in_the_pool():
 
 
 def test_a_pool_with_all_members_present():
-    found, targets = members(3, 3)
+    result, targets = members(3, 3)
     everybody = np.ones((len(targets), 3), bool)
-    weights = pool_weights(found, targets)
-    np.testing.assert_allclose(pool_weights(found, targets, everybody), weights, atol=1e-9)
-    np.testing.assert_allclose(pool(found, weights, everybody), pool(found, weights))
+    weights = pool_weights(result, targets)
+    np.testing.assert_allclose(pool_weights(result, targets, everybody), weights, atol=1e-9)
+    np.testing.assert_allclose(pool(result, weights, everybody), pool(result, weights))
 
 
 def test_an_always_absent_member_gets_no_weight():
-    found, targets = members(1, 2)
+    result, targets = members(1, 2)
     present = np.ones((len(targets), 2), bool)
     present[:, 0] = False
-    weights = pool_weights(found, targets, present)
+    weights = pool_weights(result, targets, present)
     assert weights[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_combine_follows_the_rule():
-    found, _ = members(0, 2)
+    result, _ = members(0, 2)
     weights = np.array([1.5, 0.5])
-    np.testing.assert_array_equal(combine("log-linear", found, weights), pool(found, weights))
-    np.testing.assert_array_equal(combine("linear", found, weights), mix(found, weights / 2))
+    np.testing.assert_array_equal(combine("log-linear", result, weights), pool(result, weights))
+    np.testing.assert_array_equal(combine("linear", result, weights), mix(result, weights / 2))

@@ -52,8 +52,8 @@ def test_a_recording_has_one_of_four_endings_and_is_not_hidden(name, expected):
 
 def test_recordings_are_sorted_by_path_and_hidden_files_are_ignored(tmp_path):
     touch(tmp_path, "b/2.wav", "b/1.flac", "a.wav", "notes.txt", "b/._1.wav", ".trash/3.wav")
-    found = [file.relative_to(tmp_path).as_posix() for file in audio_files(tmp_path)]
-    assert found == ["a.wav", "b/1.flac", "b/2.wav"]
+    result = [file.relative_to(tmp_path).as_posix() for file in audio_files(tmp_path)]
+    assert result == ["a.wav", "b/1.flac", "b/2.wav"]
     assert sorted(some_audio_files(tmp_path)) == audio_files(tmp_path)
 
 
@@ -98,9 +98,9 @@ def test_some_audio_files_are_from_both_of_two_large_folders(tmp_path, monkeypat
     monkeypatch.setattr(filenames, "_ENTRIES_PER_FOLDER", 4)
     monkeypatch.setattr(filenames, "_ENTRIES", 9)
     touch(tmp_path, *(f"{folder}/{i}.wav" for folder in "ab" for i in range(20)))
-    found = [file.parent.name for file in some_audio_files(tmp_path)]
+    result = [file.parent.name for file in some_audio_files(tmp_path)]
     # The limit of nine entries is two folders, four files of the first and three of the second.
-    assert sorted([found.count("a"), found.count("b")]) == [3, 4]
+    assert sorted([result.count("a"), result.count("b")]) == [3, 4]
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_unwanted_files_are_ignored(tmp_path):
 def test_the_root_may_be_the_folder_of_a_speaker(tmp_path, monkeypatch):
     monkeypatch.chdir(touch(tmp_path, "ann/h_01.wav", "ann/s_01.wav") / "ann")
 
-    found = list(Said(Path()).clips())
-    assert [(clip.speaker, clip.name) for clip in found] == [
+    result = list(Said(Path()).clips())
+    assert [(clip.speaker, clip.name) for clip in result] == [
         ("ANN", "h_01.wav"),
         ("ANN", "s_01.wav"),
     ]

@@ -25,21 +25,21 @@ SCORES = (uar, accuracy, macro_f1)
 def matrices(hits: np.ndarray, clips: int) -> np.ndarray:
     """Return confusions (S, C, C) of (S, C) right clips; wrong clips get the next class."""
     speakers, classes = hits.shape
-    found = np.zeros((speakers, classes, classes), dtype=np.int64)
+    result = np.zeros((speakers, classes, classes), dtype=np.int64)
     for c in range(classes):
-        found[:, c, c] = hits[:, c]
-        found[:, c, (c + 1) % classes] += clips - hits[:, c]
-    return found
+        result[:, c, c] = hits[:, c]
+        result[:, c, (c + 1) % classes] += clips - hits[:, c]
+    return result
 
 
 def simulate(rng: np.random.Generator, speakers: int, *, models: int = 1) -> list[np.ndarray]:
     """Simulate models of equal quality on the same speakers, whose difficulty varies widely."""
     hardness = rng.normal(0, 0.6, (speakers, 1))
-    found = []
+    result = []
     for _ in range(models):
         logits = 0.4 + hardness + rng.normal(0, 0.5, (speakers, 6))
-        found.append(matrices(rng.binomial(7, 1 / (1 + np.exp(-logits))), 7))
-    return found
+        result.append(matrices(rng.binomial(7, 1 / (1 + np.exp(-logits))), 7))
+    return result
 
 
 RIGHT = np.array([[5, 0], [0, 5]])
@@ -86,22 +86,22 @@ def test_undefined_resamples_are_ignored():
 
     with_class_1 = np.array([[1, 0], [1, 3]])
     without = np.array([[4, 1], [0, 0]])
-    found = bootstrap_interval(np.stack([with_class_1, without, without]), recall_of_class_1)
-    assert found == Interval(0.75, 0.75, 0.75, 0.95, 3)
+    result = bootstrap_interval(np.stack([with_class_1, without, without]), recall_of_class_1)
+    assert result == Interval(0.75, 0.75, 0.75, 0.95, 3)
 
 
 @pytest.mark.parametrize("groups", [0, 1])
 def test_too_few_groups_for_an_interval(groups):
-    found = bootstrap_interval(np.stack([RIGHT] * 2)[:groups])
-    assert math.isnan(found.low)
-    assert math.isnan(found.high)
-    assert found.groups == groups
-    assert math.isnan(found.value) if groups == 0 else found.value == 1.0
+    result = bootstrap_interval(np.stack([RIGHT] * 2)[:groups])
+    assert math.isnan(result.low)
+    assert math.isnan(result.high)
+    assert result.groups == groups
+    assert math.isnan(result.value) if groups == 0 else result.value == 1.0
 
 
 def test_groups_without_clips_have_nan():
-    found = bootstrap_interval(np.zeros((3, 2, 2), dtype=np.int64))
-    assert all(map(math.isnan, (found.value, found.low, found.high)))
+    result = bootstrap_interval(np.zeros((3, 2, 2), dtype=np.int64))
+    assert all(map(math.isnan, (result.value, result.low, result.high)))
 
 
 def test_same_seed_same_interval():
@@ -124,14 +124,14 @@ def test_equal_to_scipys_bootstrap(statistic):
         method="percentile",
         random_state=SameDraws(np.random.PCG64(7)),
     ).confidence_interval
-    found = bootstrap_interval(confusions, statistic, seed=7)
-    np.testing.assert_allclose([found.low, found.high], reference, rtol=1e-12)
+    result = bootstrap_interval(confusions, statistic, seed=7)
+    np.testing.assert_allclose([result.low, result.high], reference, rtol=1e-12)
 
 
 def test_near_scipys_bootstrap_of_other_draws():
     # Speakers have equally many clips, so the accuracy is the mean of their accuracies.
     (confusions,) = simulate(np.random.default_rng(1), 24)
-    found = bootstrap_interval(confusions, accuracy, resamples=20_000)
+    result = bootstrap_interval(confusions, accuracy, resamples=20_000)
     reference = stats.bootstrap(
         (accuracy(confusions),),
         np.mean,
@@ -140,16 +140,16 @@ def test_near_scipys_bootstrap_of_other_draws():
         random_state=np.random.default_rng(2),
     ).confidence_interval
     width = reference.high - reference.low
-    assert found.low == pytest.approx(reference.low, abs=0.03 * width)
-    assert found.high == pytest.approx(reference.high, abs=0.03 * width)
+    assert result.low == pytest.approx(reference.low, abs=0.03 * width)
+    assert result.high == pytest.approx(reference.high, abs=0.03 * width)
 
 
 def test_speakers_are_weighted_by_their_clips():
     # The statistic is computed over all clips of the drawn speakers, and is not a mean of means.
     big, small = 100 * RIGHT, WRONG
-    found = bootstrap_interval(np.stack([big, small]))
-    assert found.value == pytest.approx(500 / 505)
-    assert (found.low, found.high) == (0.0, 1.0)
+    result = bootstrap_interval(np.stack([big, small]))
+    assert result.value == pytest.approx(500 / 505)
+    assert (result.low, result.high) == (0.0, 1.0)
 
 
 @pytest.mark.slow
@@ -200,9 +200,9 @@ def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(pairs(), st.sampled_from(SCORES))
 def test_exact_permutation_equals_brute_force(pair, statistic):
     a, b = pair
-    found = paired_comparison(a, b, statistic, resamples=10)
-    assert found.p_value == pytest.approx(brute_force_p(a, b, statistic), abs=1e-12)
-    assert found.p_value >= 2 / 2 ** len(a)
+    result = paired_comparison(a, b, statistic, resamples=10)
+    assert result.p_value == pytest.approx(brute_force_p(a, b, statistic), abs=1e-12)
+    assert result.p_value >= 2 / 2 ** len(a)
 
 
 @settings(max_examples=40)
@@ -249,37 +249,37 @@ def test_equal_to_scipys_permutation_test(speakers, statistic):
         if statistic is not mean_uar:
             a, b = a[:, 0], b[:, 0]
         differences = scipys_differences(a, b, statistic)
-        found = paired_comparison(a, b, statistic, resamples=2)
-        extreme = np.abs(differences) >= abs(found.difference) - 1e-12
+        result = paired_comparison(a, b, statistic, resamples=2)
+        extreme = np.abs(differences) >= abs(result.difference) - 1e-12
         assert len(differences) == 2**speakers
-        assert found.p_value == extreme.mean()
+        assert result.p_value == extreme.mean()
 
 
 @pytest.mark.parametrize("statistic", [uar, accuracy, macro_f1])
 def test_equal_to_scipys_permutation_test_with_random_swaps(statistic):
     a, b = simulate(np.random.default_rng(0), 20, models=2)
     differences = scipys_differences(a, b, statistic, seed=5)
-    found = paired_comparison(a, b, statistic, resamples=2, seed=5)
-    extreme = np.abs(differences) >= abs(found.difference) - 1e-12
+    result = paired_comparison(a, b, statistic, resamples=2, seed=5)
+    extreme = np.abs(differences) >= abs(result.difference) - 1e-12
     assert len(differences) == 10_000
-    assert found.p_value == (1 + extreme.sum()) / 10_001
+    assert result.p_value == (1 + extreme.sum()) / 10_001
 
 
 @pytest.mark.parametrize("speakers", [1, 2, 4, 6, 14])
 def test_the_smallest_p_of_few_speakers(speakers):
-    found = paired_comparison(np.stack([RIGHT] * speakers), np.stack([WRONG] * speakers))
-    assert found.difference == 1.0
-    assert found.p_value == 2 / 2**speakers
+    result = paired_comparison(np.stack([RIGHT] * speakers), np.stack([WRONG] * speakers))
+    assert result.difference == 1.0
+    assert result.p_value == 2 / 2**speakers
 
 
 @pytest.mark.parametrize("speakers", [1, 5, 20])
 def test_identical_models(speakers):
     (a,) = simulate(np.random.default_rng(0), speakers)
-    found = paired_comparison(a, a)
-    assert found.difference == 0
-    assert found.p_value == 1
+    result = paired_comparison(a, a)
+    assert result.difference == 0
+    assert result.p_value == 1
     if speakers > 1:
-        assert (found.low, found.high) == (0, 0)
+        assert (result.low, result.high) == (0, 0)
 
 
 def test_random_swaps_near_the_exact_value():
@@ -287,14 +287,14 @@ def test_random_swaps_near_the_exact_value():
     differences = accuracy(a) - accuracy(b)  # equally many clips per speaker
     signs = 1 - 2 * (np.arange(2**15)[:, None] >> np.arange(15) & 1)
     exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-12)
-    found = paired_comparison(a, b, accuracy)
+    result = paired_comparison(a, b, accuracy)
     assert 0.01 < exact < 0.99
-    assert found.p_value == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 10_000))
+    assert result.p_value == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / 10_000))
 
 
 def test_random_swaps_never_give_zero():
-    found = paired_comparison(np.stack([RIGHT] * 40), np.stack([WRONG] * 40))
-    assert found.p_value == pytest.approx(1 / 10_001)
+    result = paired_comparison(np.stack([RIGHT] * 40), np.stack([WRONG] * 40))
+    assert result.p_value == pytest.approx(1 / 10_001)
 
 
 def test_the_interval_uses_the_same_speakers_for_both_models():
@@ -302,10 +302,10 @@ def test_the_interval_uses_the_same_speakers_for_both_models():
     # width.
     hits = np.array([[1, 1], [9, 9], [2, 2], [8, 8], [5, 5], [3, 3]])
     a, b = matrices(hits + 1, 10), matrices(hits, 10)
-    found = paired_comparison(a, b)
-    assert (found.low, found.high) == (pytest.approx(0.1), pytest.approx(0.1))
-    assert found == Comparison(
-        found.difference, found.low, found.high, 2 / 2**6, groups=6, level=0.95
+    result = paired_comparison(a, b)
+    assert (result.low, result.high) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert result == Comparison(
+        result.difference, result.low, result.high, 2 / 2**6, groups=6, level=0.95
     )
 
 
@@ -318,8 +318,8 @@ def test_models_on_different_clips_are_refused():
 
 def test_a_comparison_without_clips():
     nothing = np.zeros((0, 2, 2), dtype=np.int64)
-    found = paired_comparison(nothing, nothing)
-    assert all(map(math.isnan, (found.difference, found.low, found.high, found.p_value)))
+    result = paired_comparison(nothing, nothing)
+    assert all(map(math.isnan, (result.difference, result.low, result.high, result.p_value)))
 
 
 @pytest.mark.slow

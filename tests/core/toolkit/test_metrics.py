@@ -70,15 +70,15 @@ def test_leading_axes_broadcast(score):
 
 
 def test_confusion_by_group_by_hand():
-    found = confusion_by_group(
+    result = confusion_by_group(
         np.array([0, 0, 1, 1, 1]),
         np.array([0, 1, 1, 1, 0]),
         np.array(["b", "a", "a", "b", "b"]),
         2,
     )
-    assert found.dtype == np.int64
+    assert result.dtype == np.int64
     # Group "a": class 0 predicted as 1, class 1 right. "b": 0 right, 1 right, 1 predicted as 0.
-    np.testing.assert_array_equal(found, [[[0, 1], [0, 1]], [[1, 0], [1, 1]]])
+    np.testing.assert_array_equal(result, [[[0, 1], [0, 1]], [[1, 0], [1, 1]]])
 
 
 def test_confusion_without_clips():

@@ -10,12 +10,12 @@ from fusion.core.toolkit.modules import evaluating, quiet_statistics
 @pytest.fixture
 def model():
     """Model with three batch normalisations of different settings, and a frozen layer."""
-    made = nn.Sequential(
+    created = nn.Sequential(
         nn.Linear(3, 3), nn.BatchNorm1d(3), nn.BatchNorm1d(3, momentum=None), nn.Dropout(0.5),
         nn.BatchNorm1d(3, track_running_stats=False),
     )  # fmt: skip
-    made[0].eval()
-    return made
+    created[0].eval()
+    return created
 
 
 def modes(model):
@@ -73,9 +73,9 @@ def test_quiet_statistics_normalises_batches_as_in_training():
     norm = nn.BatchNorm1d(2)
     x = torch.tensor([[1.0, 5.0], [3.0, 9.0]])
     with quiet_statistics(norm):
-        found = norm(x)
+        result = norm(x)
     expected = [[-1.0, -1.0], [1.0, 1.0]]
-    assert found.tolist() == [pytest.approx(row, abs=1e-4) for row in expected]
+    assert result.tolist() == [pytest.approx(row, abs=1e-4) for row in expected]
 
 
 def test_statistics_are_updated_again_afterwards(model):

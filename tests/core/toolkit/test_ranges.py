@@ -35,17 +35,17 @@ NEEDS = "0.5 <= threshold < 1, eps > 0 and growth >= 0"
     ],
 )  # fmt: skip
 def test_ranges(needs, right, wrong):
-    for given in right:
-        check_ranges("mine", needs, given | {"self": None})
-    for given in wrong:
+    for passed in right:
+        check_ranges("mine", needs, passed | {"self": None})
+    for passed in wrong:
         with pytest.raises(ParameterError, match="mine needs"):
-            check_ranges("mine", needs, given)
+            check_ranges("mine", needs, passed)
 
 
 def test_message_has_the_ranges_and_the_values_in_their_order():
-    given = {"growth": -1, "self": None, "eps": 0.3, "threshold": 0.5}
+    passed = {"growth": -1, "self": None, "eps": 0.3, "threshold": 0.5}
     with pytest.raises(ParameterError) as caught:
-        check_ranges("amco", NEEDS, given)
+        check_ranges("amco", NEEDS, passed)
     shown = "threshold=0.5, eps=0.3, growth=-1"
     assert caught.value.message == f"amco needs {NEEDS}, and was given {shown}."
 

@@ -33,33 +33,33 @@ def game(players, seed):
 def test_the_average_over_all_orders(count, seed):
     players = NAMES[:count]
     worth = game(players, seed)
-    found = shapley_values(lambda members: worth[frozenset(members)], players)
-    assert found == pytest.approx(by_permutations(worth, players))
+    result = shapley_values(lambda members: worth[frozenset(members)], players)
+    assert result == pytest.approx(by_permutations(worth, players))
     total = worth[frozenset(players)] - worth[frozenset()]
-    assert sum(found.values()) == pytest.approx(total)
+    assert sum(result.values()) == pytest.approx(total)
 
 
 def test_the_glove_game_by_hand():
     """Players a and b each have a left glove, c has the right one; a pair is worth 1."""
-    found = shapley_values(lambda s: float("c" in s and len(s) > 1), ["a", "b", "c"])
+    result = shapley_values(lambda s: float("c" in s and len(s) > 1), ["a", "b", "c"])
     # c adds 1 unless it is first (2 of 6 orders); a adds 1 only directly after a leading c.
-    assert found == pytest.approx({"a": 1 / 6, "b": 1 / 6, "c": 4 / 6})
+    assert result == pytest.approx({"a": 1 / 6, "b": 1 / 6, "c": 4 / 6})
 
 
 def test_each_coalition_is_evaluated_once_in_the_players_order():
-    asked = []
+    requested = []
 
     def worth(members):
-        asked.append(tuple(members))
+        requested.append(tuple(members))
         return float(len(members))
 
     assert shapley_values(worth, ["c", "a"]) == {"c": 1.0, "a": 1.0}
-    assert asked == [(), ("c",), ("a",), ("c", "a")]
+    assert requested == [(), ("c",), ("a",), ("c", "a")]
 
 
 def test_one_player_and_tensors_with_their_gradient():
     x = torch.tensor([2.0, 3.0], requires_grad=True)
-    found = shapley_values(lambda members: x * len(members), ["only"])
-    torch.testing.assert_close(found["only"], x)
-    found["only"].sum().backward()
+    result = shapley_values(lambda members: x * len(members), ["only"])
+    torch.testing.assert_close(result["only"], x)
+    result["only"].sum().backward()
     assert x.grad.tolist() == [1.0, 1.0]

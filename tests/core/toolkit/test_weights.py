@@ -21,10 +21,10 @@ def path(tmp_path):
 
 def test_saved_weights_are_read_with_types_and_metadata(path):
     save_weights(path, {**WEIGHTS, "half": torch.ones(2, dtype=torch.bfloat16)}, {"format": "1"})
-    found = load_weights(path)
-    assert set(found) == {"a.weight", "a.count", "half"}
-    assert all(torch.equal(found[name], value) for name, value in WEIGHTS.items())
-    assert (found["a.count"].dtype, found["half"].dtype) == (torch.int64, torch.bfloat16)
+    result = load_weights(path)
+    assert set(result) == {"a.weight", "a.count", "half"}
+    assert all(torch.equal(result[name], value) for name, value in WEIGHTS.items())
+    assert (result["a.count"].dtype, result["half"].dtype) == (torch.int64, torch.bfloat16)
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"format": "1"}
 
@@ -32,10 +32,10 @@ def test_saved_weights_are_read_with_types_and_metadata(path):
 def test_shared_transposed_and_trainable_tensors_can_be_saved(path):
     weight = torch.nn.Parameter(torch.arange(6.0).view(2, 3))
     save_weights(path, {"in": weight, "tied": weight, "out": weight.T}, {})
-    found = load_weights(path)
-    assert torch.equal(found["in"], weight) and torch.equal(found["tied"], weight)
-    assert found["out"].tolist() == weight.T.tolist()
-    assert not any(tensor.requires_grad for tensor in found.values())
+    result = load_weights(path)
+    assert torch.equal(result["in"], weight) and torch.equal(result["tied"], weight)
+    assert result["out"].tolist() == weight.T.tolist()
+    assert not any(tensor.requires_grad for tensor in result.values())
 
 
 def test_the_file_has_default_permissions(path):

@@ -25,12 +25,12 @@ def test_a_mask_is_one_band_per_clip_with_a_maximal_width():
 
 def test_shift_by_hand():
     x = torch.arange(4.0).view(1, 1, 1, 4)
-    seen = {tuple(shift_axis(x, 3, 0.5, circular=True, rng=rng(s)).flatten().tolist())
+    recorded = {tuple(shift_axis(x, 3, 0.5, circular=True, rng=rng(s)).flatten().tolist())
             for s in range(60)}  # fmt: skip
-    assert seen == {(0, 1, 2, 3), (3, 0, 1, 2), (2, 3, 0, 1), (1, 2, 3, 0)}
-    seen = {tuple(shift_axis(x, 3, 0.25, circular=False, rng=rng(s)).flatten().tolist())
+    assert recorded == {(0, 1, 2, 3), (3, 0, 1, 2), (2, 3, 0, 1), (1, 2, 3, 0)}
+    recorded = {tuple(shift_axis(x, 3, 0.25, circular=False, rng=rng(s)).flatten().tolist())
             for s in range(60)}  # fmt: skip
-    assert seen == {(0, 1, 2, 3), (0, 0, 1, 2), (1, 2, 3, 3)}
+    assert recorded == {(0, 1, 2, 3), (0, 0, 1, 2), (1, 2, 3, 3)}
 
 
 @pytest.mark.parametrize("axes", [(), ("channel", "persistence", "birth")])

@@ -142,7 +142,7 @@ def test_a_run_trains_the_baselines_first(tmp_path, start):
     run = trained_run(tmp_path / "run", config)
     uars = {m: run.summary(f"fold0/{m}")["best_uar"] for m in ("first", "second")}
     assert uars["first"] > uars["second"]  # only the first modality depends on the class
-    found = load_file(run.path / "fold0/fused/model.safetensors")["strategy.uars"]
-    assert found.tolist() == pytest.approx(list(uars.values()))
+    result = load_file(run.path / "fold0/fused/model.safetensors")["strategy.uars"]
+    assert result.tolist() == pytest.approx(list(uars.values()))
     last = json.loads((run.path / "fold0/fused/epochs.jsonl").read_text().splitlines()[-1])
     assert {m: last[f"reader.{m}"] for m in uars} == pytest.approx(uars)

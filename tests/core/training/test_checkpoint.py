@@ -28,25 +28,25 @@ def test_a_saved_checkpoint_can_be_loaded(path):
     model = torch.nn.Linear(2, 3)
     save_checkpoint(path, Progress(), model=model.state_dict(), generator=torch.get_rng_state(),
                     balancers=[{"last": None, "scores": (1.0, 2)}])  # fmt: skip
-    found = load_checkpoint(path, CPU)
-    assert Progress(**found["progress"]) == Progress()
-    assert torch.equal(found["model"]["weight"], model.weight)
-    assert torch.equal(found["generator"], torch.get_rng_state())
-    assert found["balancers"] == [{"last": None, "scores": (1.0, 2)}]
+    result = load_checkpoint(path, CPU)
+    assert Progress(**result["progress"]) == Progress()
+    assert torch.equal(result["model"]["weight"], model.weight)
+    assert torch.equal(result["generator"], torch.get_rng_state())
+    assert result["balancers"] == [{"last": None, "scores": (1.0, 2)}]
 
 
 def test_a_later_checkpoint_replaces_the_previous_one(path):
     for epoch in (1, 2):
         save_checkpoint(path, Progress(epoch), weights=torch.ones(epoch))
-    found = load_checkpoint(path, CPU)
-    assert (found["progress"]["epoch"], len(found["weights"])) == (2, 2)
+    result = load_checkpoint(path, CPU)
+    assert (result["progress"]["epoch"], len(result["weights"])) == (2, 2)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_tensors_are_loaded_to_the_requested_device(path):
     save_checkpoint(path, Progress(), weights=torch.ones(2))
-    found = load_checkpoint(path, torch.device("meta"))
-    assert found["weights"].device.type == "meta" and found["progress"] == asdict(Progress())
+    result = load_checkpoint(path, torch.device("meta"))
+    assert result["weights"].device.type == "meta" and result["progress"] == asdict(Progress())
 
 
 def test_progress_must_be_a_dataclass_instance(path):

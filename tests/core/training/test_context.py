@@ -27,19 +27,19 @@ def context(modalities=2, strategy=SmallStrategy):
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
 def test_outputs_equal_those_of_the_model(strategy):
     one = context(3, strategy)
-    found = one.outputs("val")
+    result = one.outputs("val")
     features, model = small_features(3), one.model.eval()
     raw, labels = features.batch(PARTS["val"])
     with torch.no_grad():
         encoded = model.encode(model.standardised(raw))
-        torch.testing.assert_close(found.logits, model(raw))
+        torch.testing.assert_close(result.logits, model(raw))
         probes = model.probe(encoded)
-    assert found.indices.tolist() == PARTS["val"].tolist()
-    assert torch.equal(found.labels, labels)
+    assert result.indices.tolist() == PARTS["val"].tolist()
+    assert torch.equal(result.labels, labels)
     for m in model.modalities:
-        torch.testing.assert_close(found.embeddings[m], encoded.embeddings[m])
-        torch.testing.assert_close(found.unimodal[m], probes[m])
-    assert not found.logits.requires_grad
+        torch.testing.assert_close(result.embeddings[m], encoded.embeddings[m])
+        torch.testing.assert_close(result.unimodal[m], probes[m])
+    assert not result.logits.requires_grad
 
 
 def test_outputs_are_kept_until_the_weights_change():
@@ -59,16 +59,16 @@ def test_outputs_change_after_a_step():
 
 def test_outputs_of_subsets_by_hand():
     one = context(2)
-    found = one.outputs("val", subsets=True)
-    assert list(found.subsets) == [(), ("voice",), ("face",), ("voice", "face")]
+    result = one.outputs("val", subsets=True)
+    assert list(result.subsets) == [(), ("voice",), ("face",), ("voice", "face")]
     head = one.model.strategy.head
-    voice, face = (found.embeddings[m] for m in ("voice", "face"))
+    voice, face = (result.embeddings[m] for m in ("voice", "face"))
     with torch.no_grad():
         only = voice @ head.weight[:, :6].T + head.bias
-        torch.testing.assert_close(found.subsets["voice",], only)
-        torch.testing.assert_close(found.subsets["face",], face @ head.weight[:, 6:].T + head.bias)
-        torch.testing.assert_close(found.subsets[()], head.bias.expand(12, -1))
-    torch.testing.assert_close(found.subsets["voice", "face"], found.logits)
+        torch.testing.assert_close(result.subsets["voice",], only)
+        torch.testing.assert_close(result.subsets["face",], face @ head.weight[:, 6:].T + head.bias)
+        torch.testing.assert_close(result.subsets[()], head.bias.expand(12, -1))
+    torch.testing.assert_close(result.subsets["voice", "face"], result.logits)
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
@@ -77,19 +77,19 @@ def test_outputs_with_subsets_are_reused_and_additive(strategy):
     context, model = trainer.context, trainer.model
     plain = context.outputs("train")
     assert plain.subsets == {}
-    known = context.outputs("train", subsets=True)
-    assert context.outputs("train") is known  # reused without `subsets`
-    assert len(known.subsets) == 8
+    reference = context.outputs("train", subsets=True)
+    assert context.outputs("train") is reference  # reused without `subsets`
+    assert len(reference.subsets) == 8
     a, b, c = model.modalities
-    assert torch.allclose(known.subsets[a, b, c], known.logits)
-    assert torch.equal(known.logits, plain.logits)
+    assert torch.allclose(reference.subsets[a, b, c], reference.logits)
+    assert torch.equal(reference.logits, plain.logits)
     # The strategies are additive: the scores of two modalities are the sum of both, minus those of
     # none.
-    parts = known.subsets[a,] + known.subsets[c,] - known.subsets[()]
-    assert torch.allclose(known.subsets[a, c], parts, atol=1e-5)
-    assert np.array_equal(known.indices, trainer.train)
+    parts = reference.subsets[a,] + reference.subsets[c,] - reference.subsets[()]
+    assert torch.allclose(reference.subsets[a, c], parts, atol=1e-5)
+    assert np.array_equal(reference.indices, trainer.train)
     one_step(trainer)
-    assert not torch.equal(context.outputs("train").logits, known.logits)
+    assert not torch.equal(context.outputs("train").logits, reference.logits)
 
 
 def test_a_resumed_training_discards_outputs_from_setup(tmp_path):

@@ -31,7 +31,7 @@ def test_finite_values_pass():
 
 
 @pytest.mark.parametrize(
-    ("given", "loss", "words"),
+    ("passed", "loss", "words"),
     [
         ({"inputs": NAN, "b": NAN}, NAN, r"inputs of modality 'b' hold NaN"),
         ({"b": INF}, NAN, r"the embedding of modality 'b' is not finite.*train.lr=0.5.*=channel"),
@@ -39,24 +39,24 @@ def test_finite_values_pass():
         ({"a": NAN, "b": NAN}, 1.0, "the embedding of modality 'a' is not finite"),
     ],
 )
-def test_on_a_cpu_the_training_stops_at_once(given, loss, words):
+def test_on_a_cpu_the_training_stops_at_once(passed, loss, words):
     check = FiniteCheck(CONFIG, torch.device("cpu"))
     with pytest.raises(TrainingError, match=rf"at step 7 \(epoch 3\).*{words}"):
-        check.step(step(**given), torch.tensor(loss))
+        check.step(step(**passed), torch.tensor(loss))
 
 
 @pytest.mark.parametrize(
-    ("given", "loss", "words"),
+    ("passed", "loss", "words"),
     [
         ({"b": INF}, NAN, "the embedding of modality 'b' is not finite"),
         ({}, INF, "every embedding is finite"),
     ],
 )
-def test_on_a_gpu_the_training_stops_after_the_epoch_and_names_the_first_step(given, loss, words):
+def test_on_a_gpu_the_training_stops_after_the_epoch_and_names_the_first_step(passed, loss, words):
     """The check reads only the name of the device, so the test needs no GPU."""
     check = FiniteCheck(CONFIG, torch.device("cuda"))
     check.step(step(6), ONE)
-    check.step(step(7, **given), torch.tensor(loss))
+    check.step(step(7, **passed), torch.tensor(loss))
     check.step(step(8, a=NAN), torch.tensor(NAN))
     with pytest.raises(TrainingError, match=rf"at step 7 \(epoch 3\).*{words}"):
         check.epoch(3, ["a", "b"])

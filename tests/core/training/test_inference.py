@@ -57,9 +57,9 @@ def same(one, other):
 @pytest.mark.parametrize("changes", [{}, {"unimodal": {}, "weights": {}}])
 def test_saved_predictions_can_be_loaded_with_any_names_of_modalities(tmp_path, changes):
     path = tmp_path / "predictions"  # without an ending, which numpy would append
-    made = predictions(**changes)
-    made.save(path, "digest")
-    assert same(Predictions.load(path, "digest"), made)
+    created = predictions(**changes)
+    created.save(path, "digest")
+    assert same(Predictions.load(path, "digest"), created)
     assert [file.name for file in tmp_path.iterdir()] == ["predictions"]
 
 
@@ -104,35 +104,35 @@ def test_autocast_applies_to_bfloat16_only():
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_batches_have_the_requested_order_and_keep_the_training_mode(size):
     model, features = small_model(2).train(), small_features(2)
-    found = []
+    result = []
     for one, labels, presence in encoded(model, features, CLIPS, batch_size=size):
         assert model.training and presence is None and len(labels) <= size
         assert not any(z.requires_grad for z in one.embeddings.values())
-        found += labels.tolist()
-    assert found == features.targets[CLIPS].tolist()
+        result += labels.tolist()
+    assert result == features.targets[CLIPS].tolist()
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_probabilities_equal_those_of_the_model_in_evaluation_mode(strategy, size):
     model, features = small_model(2, strategy=strategy).train(), small_features(2)
-    found = predict(model, features, CLIPS, batch_size=size)
+    result = predict(model, features, CLIPS, batch_size=size)
     assert model.training
     raw, _ = features.batch(CLIPS)
     model.eval()
     with torch.no_grad():
         expected = model(raw).softmax(1)
         probes = model.probe(model.encode(model.standardised(raw)))
-    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-5)
-    assert set(found.unimodal) == set(model.modalities) and found.weights == {}
-    for m, rows in found.unimodal.items():
+    np.testing.assert_allclose(result.probabilities, expected, rtol=1e-5)
+    assert set(result.unimodal) == set(model.modalities) and result.weights == {}
+    for m, rows in result.unimodal.items():
         np.testing.assert_allclose(rows, probes[m].softmax(1), rtol=1e-5)
 
 
 def test_predictions_of_a_baseline_have_no_probes():
     model, features = small_baselines(2)["face"].model, small_features(["face"])
-    found = predict(model, features, CLIPS)
-    assert found.unimodal == found.weights == {} and found.probabilities.shape == (4, 3)
+    result = predict(model, features, CLIPS)
+    assert result.unimodal == result.weights == {} and result.probabilities.shape == (4, 3)
 
 
 def test_outputs_do_not_depend_on_the_batch_size():
@@ -150,12 +150,12 @@ def test_outputs_do_not_depend_on_the_batch_size():
 
 def test_outputs_are_float32_in_any_precision():
     model, features = small_model(2), small_features(2)
-    found = outputs(model, features, CLIPS, torch.bfloat16)
+    result = outputs(model, features, CLIPS, torch.bfloat16)
     exact = outputs(model, features, CLIPS, F32)
-    tensors = [found.logits, *found.embeddings.values(), *found.unimodal.values()]
+    tensors = [result.logits, *result.embeddings.values(), *result.unimodal.values()]
     assert {tensor.dtype for tensor in tensors} == {F32}
-    assert not torch.equal(found.logits, exact.logits)
-    torch.testing.assert_close(found.logits, exact.logits, rtol=0.05, atol=0.05)
+    assert not torch.equal(result.logits, exact.logits)
+    torch.testing.assert_close(result.logits, exact.logits, rtol=0.05, atol=0.05)
 
 
 # -- weights of modalities, and clips with a missing modality --------------------------
@@ -163,29 +163,31 @@ def test_outputs_are_float32_in_any_precision():
 
 def test_predictions_contain_weights_that_sum_to_one():
     model, features = small_model(2, strategy=Gated), small_features(2)
-    found = predict(model, features, CLIPS)
-    assert list(found.weights) == ["voice", "face"]
-    np.testing.assert_allclose(sum(found.weights.values()), np.ones(4), rtol=1e-5)
-    np.testing.assert_allclose(found.probabilities.sum(1), 1, rtol=1e-5)
+    result = predict(model, features, CLIPS)
+    assert list(result.weights) == ["voice", "face"]
+    np.testing.assert_allclose(sum(result.weights.values()), np.ones(4), rtol=1e-5)
+    np.testing.assert_allclose(result.probabilities.sum(1), 1, rtol=1e-5)
 
 
 def test_weights_of_absent_modalities_are_zero():
     model, features = small_model(2, strategy=Gated), lacking()
     clips = np.arange(36, 48)
-    said, weights = outputs_and_weights(model, features, clips, F32, batch_size=5)
-    gone = features.absent["face"][clips]
-    assert said.present["face"].tolist() == (~gone).tolist() and list(said.present) == ["face"]
-    assert weights[gone].tolist() == [[1.0, 0.0]] * int(gone.sum())
+    output, weights = outputs_and_weights(model, features, clips, F32, batch_size=5)
+    missing = features.absent["face"][clips]
+    assert output.present["face"].tolist() == (~missing).tolist() and list(output.present) == [
+        "face"
+    ]
+    assert weights[missing].tolist() == [[1.0, 0.0]] * int(missing.sum())
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(len(clips)))
-    assert weights[~gone].min() > 0
+    assert weights[~missing].min() > 0
 
 
 def test_renormalised_weights_by_hand():
     weights = torch.tensor([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
-    there = torch.tensor([[True, True, True], [True, True, False], [False, True, True]])
-    found = inference._renormalised(weights, there)
-    torch.testing.assert_close(found[:2], torch.tensor([[0.2, 0.3, 0.5], [0.4, 0.6, 0.0]]))
-    assert found[2].tolist() == [0, 0, 0]  # a clip without any present weight has zeros, not NaN
+    present = torch.tensor([[True, True, True], [True, True, False], [False, True, True]])
+    result = inference._renormalised(weights, present)
+    torch.testing.assert_close(result[:2], torch.tensor([[0.2, 0.3, 0.5], [0.4, 0.6, 0.0]]))
+    assert result[2].tolist() == [0, 0, 0]  # a clip without any present weight has zeros, not NaN
     assert inference._renormalised(weights, None) is weights
 
 
@@ -200,10 +202,10 @@ def only_face():
 def test_a_baseline_predicts_the_prior_for_clips_without_its_modality():
     model = small_model(["face"])
     prior = np.array([0.5, 0.3, 0.2], np.float32)
-    said = predict(model, only_face(), np.arange(6), prior=prior).probabilities
-    assert np.allclose(said[[0, 3]], prior) and not np.allclose(said[[1, 2, 4, 5]], prior)
+    output = predict(model, only_face(), np.arange(6), prior=prior).probabilities
+    assert np.allclose(output[[0, 3]], prior) and not np.allclose(output[[1, 2, 4, 5]], prior)
     without = predict(model, only_face(), np.arange(6)).probabilities
-    np.testing.assert_array_equal(without[[1, 2, 4, 5]], said[[1, 2, 4, 5]])
+    np.testing.assert_array_equal(without[[1, 2, 4, 5]], output[[1, 2, 4, 5]])
     assert not np.allclose(without[[0, 3]], prior)
 
 

@@ -35,20 +35,24 @@ def test_statistics_equal_those_of_numpy_over_the_training_clips() -> None:
     rows = np.random.default_rng(0).normal(5, 2, (200, 3, 4)).astype(np.float32)
     rows[:, 0, :2] = 0
     rows[199] = 1e6  # not a training clip
-    found = statistics(rows, ("channel", "time"), list(range(150)))
-    seen = rows[:150].astype(np.float64)
-    raw = found["raw"]
-    assert raw["mean"] == pytest.approx(seen.mean(), rel=1e-5)
-    assert raw["std"] == pytest.approx(seen.std(), rel=1e-5)
-    assert raw["min"] == pytest.approx(seen.min(), rel=1e-5)
-    assert raw["max"] == pytest.approx(seen.max(), rel=1e-5)
+    result = statistics(rows, ("channel", "time"), list(range(150)))
+    recorded = rows[:150].astype(np.float64)
+    raw = result["raw"]
+    assert raw["mean"] == pytest.approx(recorded.mean(), rel=1e-5)
+    assert raw["std"] == pytest.approx(recorded.std(), rel=1e-5)
+    assert raw["min"] == pytest.approx(recorded.min(), rel=1e-5)
+    assert raw["max"] == pytest.approx(recorded.max(), rel=1e-5)
     assert raw["zeros"] == pytest.approx(2 / 12, rel=1e-5)
     for channel in range(3):
-        assert raw["channels"]["mean"][channel] == pytest.approx(seen[:, channel].mean(), rel=1e-5)
-        assert raw["channels"]["std"][channel] == pytest.approx(seen[:, channel].std(), rel=1e-5)
+        assert raw["channels"]["mean"][channel] == pytest.approx(
+            recorded[:, channel].mean(), rel=1e-5
+        )
+        assert raw["channels"]["std"][channel] == pytest.approx(
+            recorded[:, channel].std(), rel=1e-5
+        )
     assert raw["channels"]["zeros"] == pytest.approx([0.5, 0, 0])
-    assert found["seen"]["mean"] == pytest.approx((seen.mean() - 1) / 2, rel=1e-4)
-    assert found["seen"]["std"] == pytest.approx(seen.std() / 2, rel=1e-4)
+    assert result["seen"]["mean"] == pytest.approx((recorded.mean() - 1) / 2, rel=1e-4)
+    assert result["seen"]["std"] == pytest.approx(recorded.std() / 2, rel=1e-4)
 
 
 def test_non_finite_values_are_counted_and_excluded() -> None:

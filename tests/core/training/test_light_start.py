@@ -23,7 +23,7 @@ def test_no_heavy_package_is_imported():
     code = ["import sys"]
     for name, step in STEPS.items():
         code += [step, f"print({name!r}, [m for m in {HEAVY!r} if m in sys.modules])"]
-    said = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True,
+    output = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True,
                           check=False)  # fmt: skip
-    assert said.returncode == 0, said.stderr
-    assert said.stdout.splitlines() == [f"{name} []" for name in STEPS]
+    assert output.returncode == 0, output.stderr
+    assert output.stdout.splitlines() == [f"{name} []" for name in STEPS]

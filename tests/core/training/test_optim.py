@@ -81,16 +81,16 @@ def test_uncompiled_optimisers_take_the_same_steps(kind, settings):
     generator = torch.Generator().manual_seed(0)
     start, gradients = (torch.randn(4, 3, 5, generator=generator) for _ in range(2))
     ends = []
-    for made in (kind, _uncompiled(kind)):
+    for created in (kind, _uncompiled(kind)):
         parameter = torch.nn.Parameter(start[0].clone())
-        optimizer = made([parameter], lr=0.1, weight_decay=0.01, **settings)
+        optimizer = created([parameter], lr=0.1, weight_decay=0.01, **settings)
         for gradient in gradients:
             optimizer.zero_grad()
             assert parameter.grad is None
             parameter.grad = gradient.clone()
             optimizer.step()
             assert torch.is_grad_enabled()
-        again = made([parameter], lr=0.5, **settings)
+        again = created([parameter], lr=0.5, **settings)
         again.load_state_dict(optimizer.state_dict())
         assert again.param_groups[0]["lr"] == 0.1
         ends.append(parameter.detach().clone())

@@ -45,14 +45,14 @@ def test_gradient_and_update_are_those_of_the_step() -> None:
 
 def test_the_same_few_steps_of_every_epoch_are_recorded() -> None:
     recorder = Recorder(model_of("a"), steps_per_epoch=40)
-    looked = []
+    searched = []
     for index in range(80):
         before = len(recorder._sums)
         with recorder.step(index):
             pass
         if len(recorder._sums) > before:
-            looked.append(index)
-    assert looked == [5, 15, 25, 35, 45, 55, 65, 75]
+            searched.append(index)
+    assert searched == [5, 15, 25, 35, 45, 55, 65, 75]
 
 
 def test_layers_are_recorded_at_powers_of_two_multiples_of_ten_and_the_end() -> None:
@@ -133,8 +133,8 @@ def outputs(logits: list[list[float]], **probes: list[list[float]]) -> Outputs:
 
 def test_entropy_loss_and_agreement_of_known_scores() -> None:
     flat, sure = [[0.0, 0.0]], [[50.0, 0.0]]
-    said = outputs(flat + sure, a=flat + sure, b=[[0.0, 1.0], [1.0, 0.0]])
-    record = validation_record(said)
+    output = outputs(flat + sure, a=flat + sure, b=[[0.0, 1.0], [1.0, 0.0]])
+    record = validation_record(output)
     assert record["entropy"] == pytest.approx(math.log(2) / 2, rel=1e-4)
     assert record["entropy.a"] == record["entropy"]
     assert record["val_loss.a"] == pytest.approx(math.log(2) / 2, rel=1e-4)

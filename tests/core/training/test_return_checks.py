@@ -42,8 +42,8 @@ FIT = {
 
 @pytest.mark.parametrize("case", FIT)
 def test_valid_values_are_returned_unchanged(case):
-    check, found, expected = FIT[case]
-    assert check(PLUGIN, "forward", found, *expected) is found
+    check, result, expected = FIT[case]
+    assert check(PLUGIN, "forward", result, *expected) is result
 
 
 REFUSED = {
@@ -95,9 +95,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_invalid_values_are_reported_with_plugin_method_and_value(case):
-    check, found, expected, part = REFUSED[case]
+    check, result, expected, part = REFUSED[case]
     with pytest.raises(PluginError) as caught:
-        check(PLUGIN, "forward", found, *expected)
+        check(PLUGIN, "forward", result, *expected)
     assert caught.value.message.startswith(f"{WHOSE} returned ")
     assert " from forward, where " in caught.value.message
     assert caught.value.message.endswith(" is expected.") and part in caught.value.message

@@ -47,7 +47,7 @@ def test_a_strategy_adopts_even_if_it_does_not_need_the_baselines():
     trainer, baselines = started(strategy=Adopts), small_baselines(2)
     raw, _ = trainer.features.batch(trainer.val)
     trainer.model.eval()
-    found = trainer.model(raw)
+    result = trainer.model(raw)
     expected = sum(
         torch.nn.functional.linear(
             trainer.model.branches[m](trainer.model.standardised(raw)[m]),
@@ -56,7 +56,7 @@ def test_a_strategy_adopts_even_if_it_does_not_need_the_baselines():
         )
         for m, b in baselines.items()
     )
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)
 
 
 def test_a_start_from_scratch_uses_no_baselines():
@@ -69,8 +69,8 @@ def test_a_start_from_scratch_uses_no_baselines():
 
 
 def test_the_start_is_validated_as_epoch_0():
-    seen = []
-    trainer = started(strategy=Adopts, on_epoch=lambda r: seen.append(r["epoch"]))
+    recorded = []
+    trainer = started(strategy=Adopts, on_epoch=lambda r: recorded.append(r["epoch"]))
     before = weights(trainer.model)
     # The start is validated with unchanged weights.
     first = {}
@@ -88,7 +88,7 @@ def test_the_start_is_validated_as_epoch_0():
     assert start["epoch"] == 0
     assert {"val_uar", "val_loss", "val_uar.voice", "val_uar.face"} <= set(start)
     # Epoch 0 is not counted as an epoch of training.
-    assert [r["epoch"] for r in progress.history] == seen == [1, 2]
+    assert [r["epoch"] for r in progress.history] == recorded == [1, 2]
     assert progress.epoch == 2 and progress.step == 2 * 5
 
 
@@ -112,15 +112,15 @@ def test_a_better_epoch_replaces_the_start():
 
 def test_the_start_is_excluded_from_the_mean_over_epochs():
     trainer = started(smooth=2)
-    kept = []
+    stored = []
     for epoch, score in enumerate([0.6, 0.5, 0.9, 0.1]):
         record = {"epoch": epoch, "val_uar": score, "val_loss": 1.0}
         trainer._keep_best(record)
         if epoch:
             trainer.progress.history.append(record)
-        kept.append(trainer.progress.best_epoch)
+        stored.append(trainer.progress.best_epoch)
     # Scores 0.6, 0.5, (0.5 + 0.9) / 2 = 0.7, 0.5: the start does not raise epoch 1.
-    assert kept == [0, 0, 2, 2]
+    assert stored == [0, 0, 2, 2]
 
 
 def test_patience_counts_from_the_start():
@@ -187,13 +187,13 @@ def test_a_training_stopped_after_the_start_resumes_to_the_same_bits(tmp_path, s
         return validate()
 
     again._validate = watched
-    found = again.fit()
+    result = again.fit()
     assert len(validated) == 3 - after  # the start is not validated again
     strip = {"seconds"}
-    for one, other in zip(found.history, expected.history, strict=True):
+    for one, other in zip(result.history, expected.history, strict=True):
         assert {k: v for k, v in one.items() if k not in strip} == {
             k: v for k, v in other.items() if k not in strip
         }
-    assert found.start == expected.start and found.best_epoch == expected.best_epoch
+    assert result.start == expected.start and result.best_epoch == expected.best_epoch
     first, second = weights(whole.model), weights(again.model)
     assert all(torch.equal(first[k], second[k]) for k in first)

@@ -97,8 +97,8 @@ def test_passes_by_hand():
     shown_scores = []
     for shown in ("voice", "face"):
         encoded = model.encode(step.inputs)
-        given = {m: z if m == shown else 0 * z.detach() for m, z in encoded.embeddings.items()}
-        scores = model.fuse(given)
+        passed = {m: z if m == shown else 0 * z.detach() for m, z in encoded.embeddings.items()}
+        scores = model.fuse(passed)
         shown_scores.append(scores.detach())
         loss = functional.cross_entropy(scores, step.labels)
         trained = [*model.branches[shown].parameters(), *model.strategy.parameters()]
@@ -108,8 +108,8 @@ def test_passes_by_hand():
                 velocity[p] = 0.9 * velocity[p] + g if p in velocity else g.clone()
                 p -= rate * (g + 0.9 * velocity[p])  # Nesterov
     for name in ("branches", "strategy"):
-        found, expected = getattr(trainer.model, name), getattr(model, name)
-        for a, b in zip(found.parameters(), expected.parameters(), strict=True):
+        result, expected = getattr(trainer.model, name), getattr(model, name)
+        for a, b in zip(result.parameters(), expected.parameters(), strict=True):
             torch.testing.assert_close(a, b)
     torch.testing.assert_close(step.logits, torch.stack(shown_scores).mean(dim=0))
 
@@ -205,8 +205,8 @@ def test_an_absent_modality_is_zero_and_its_branch_is_not_trained():
     assert "branches.voice" in moved(before, trainer.model)
     # The head received zeros: the scores depend on the first modality and its columns only.
     head = before["strategy.head.weight"]
-    seen = step.representations["voice"].detach()
-    expected = seen @ head[:, :6].T + before["strategy.head.bias"]
+    recorded = step.representations["voice"].detach()
+    expected = recorded @ head[:, :6].T + before["strategy.head.bias"]
     torch.testing.assert_close(step.logits.detach(), expected)
 
 
@@ -244,8 +244,8 @@ def test_a_strategy_that_accepts_missing_receives_present():
     trainer = small_trainer([Hide(slice(None), torch.tensor([1]))], 2, strategy=Told, **PLAIN)
     step = one_step(trainer, clips=3)
     assert step.present.tolist() == [[True, True], [False, False], [True, True]]
-    (seen,) = trainer.model.strategy.seen
-    assert seen.tolist() == [[True, True]] * 3  # a hidden clip counts as complete, with zeros
+    (recorded,) = trainer.model.strategy.seen
+    assert recorded.tolist() == [[True, True]] * 3  # a hidden clip counts as complete, with zeros
     plain = small_trainer([], 2, strategy=Told, **PLAIN)
     one_step(plain)
     assert plain.model.strategy.seen == [None]  # no balancer can hide a modality
@@ -254,8 +254,8 @@ def test_a_strategy_that_accepts_missing_receives_present():
 def test_a_pass_hides_the_other_modalities():
     trainer = small_trainer([OneByOne()], 2, strategy=Told, **PLAIN)
     one_step(trainer, clips=2)
-    seen = [present.tolist() for present in trainer.model.strategy.seen]
-    assert seen == [[[True, False]] * 2, [[False, True]] * 2]
+    recorded = [present.tolist() for present in trainer.model.strategy.seen]
+    assert recorded == [[[True, False]] * 2, [[False, True]] * 2]
 
 
 def test_clips_may_specify_their_present_modalities():
@@ -289,14 +289,14 @@ def test_parts_are_the_gradients_of_each_loss(strategy, modalities):
     trainer = small_trainer([balancer], modalities, strategy=strategy, **PLAIN)
     twin = small_trainer([], modalities, strategy=strategy, **PLAIN)
     step = one_step(trainer)
-    found, model = balancer.found, twin.model
-    assert found.losses == ["fused", *(f"unimodal.{m}" for m in model.modalities)]
+    result, model = balancer.found, twin.model
+    assert result.losses == ["fused", *(f"unimodal.{m}" for m in model.modalities)]
     encoded = model.encode(step.inputs)
-    made = encoded.embeddings
+    created = encoded.embeddings
     if encoded.maps:
-        made = {m: model.branches[m].pool(x) for m, x in encoded.maps.items()}
+        created = {m: model.branches[m].pool(x) for m, x in encoded.maps.items()}
     terms = {"fused": model.fuse(model.strategy_inputs(encoded))}
-    for m, z in made.items():
+    for m, z in created.items():
         probe = model.probes[m]
         terms[f"unimodal.{m}"] = z @ probe.weight.detach().T + probe.bias.detach()
     for m in model.modalities:
@@ -306,7 +306,7 @@ def test_parts_are_the_gradients_of_each_loss(strategy, modalities):
                 functional.cross_entropy(scores, step.labels), own, retain_graph=True,
                 allow_unused=True,
             )  # fmt: skip
-            for a, b in zip(found.part(loss, m), expected, strict=True):
+            for a, b in zip(result.part(loss, m), expected, strict=True):
                 torch.testing.assert_close(a, torch.zeros_like(a) if b is None else b)
 
 
@@ -339,9 +339,9 @@ def test_separate_gradients_have_the_layout_of_their_parameters():
     """A fused optimiser requires this layout, which autograd.grad does not guarantee."""
     parameter = torch.nn.Parameter(torch.zeros(2, 3, 4, 4))
     gradient = torch.arange(96.0).view(2, 3, 4, 4)
-    found = laid_out(gradient.contiguous(memory_format=torch.channels_last), parameter)
-    assert found.stride() == parameter.stride()
-    assert torch.equal(found, gradient)
+    result = laid_out(gradient.contiguous(memory_format=torch.channels_last), parameter)
+    assert result.stride() == parameter.stride()
+    assert torch.equal(result, gradient)
     lasting = torch.nn.Parameter(parameter.contiguous(memory_format=torch.channels_last))
     assert laid_out(gradient, lasting).stride() == lasting.stride()
 
@@ -362,7 +362,7 @@ def test_requesting_separate_gradients_does_not_change_a_training():
     for m in "ab":
         arrays[m][np.arange(48), 0, targets * 4] += 2.0
     parts = tuple(BranchSpec(m, "cnn", {"blocks": 3, "channels": 8}) for m in modalities.values())
-    found = []
+    result = []
     for balancers in ([], [Asks()]):
         features = Features(modalities, {m: Rows(a) for m, a in arrays.items()}, targets,
                             torch.device("cpu"), resident_bytes=10**9)  # fmt: skip
@@ -371,9 +371,9 @@ def test_requesting_separate_gradients_does_not_change_a_training():
         trainer = Trainer(model, features, np.arange(36), np.arange(36, 48), config,
                           balancers=balancers)  # fmt: skip
         trainer.fit()
-        found.append(weights(model))
-    for name, plain in found[0].items():
-        torch.testing.assert_close(found[1][name], plain, rtol=1e-3, atol=1e-4)
+        result.append(weights(model))
+    for name, plain in result[0].items():
+        torch.testing.assert_close(result[1][name], plain, rtol=1e-3, atol=1e-4)
 
 
 class Turns(Balancer):
@@ -524,9 +524,9 @@ def test_fuse_does_not_change_running_statistics():
 
     asking, plain = (small_trainer(b, 2, strategy=Normed) for b in ([Asks()], []))
     one_step(asking), one_step(plain)
-    found, expected = (t.model.strategy.norm.state_dict() for t in (asking, plain))
-    assert all(torch.equal(found[k], expected[k]) for k in expected)
-    assert int(found["num_batches_tracked"]) == 1
+    result, expected = (t.model.strategy.norm.state_dict() for t in (asking, plain))
+    assert all(torch.equal(result[k], expected[k]) for k in expected)
+    assert int(result["num_batches_tracked"]) == 1
 
 
 @pytest.mark.parametrize("modalities", [1, 2, 3])
@@ -580,5 +580,8 @@ def test_fuse_is_limited_to_the_modalities_of_the_pass():
     trainer = small_trainer([balancer], 2, strategy=Told, **PLAIN)
     one_step(trainer, clips=2)
     assert balancer.seen == ["asked", "asked"]
-    told = [present.tolist() for present in trainer.model.strategy.seen]
-    assert told[0] == told[1] == [[True, False]] * 2 and told[2] == told[3] == [[False, True]] * 2
+    message = [present.tolist() for present in trainer.model.strategy.seen]
+    assert (
+        message[0] == message[1] == [[True, False]] * 2
+        and message[2] == message[3] == [[False, True]] * 2
+    )

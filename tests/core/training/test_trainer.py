@@ -85,9 +85,9 @@ def test_same_seed_same_result_to_the_bit(registry):
 def test_the_trained_model_has_the_weights_of_the_best_epoch(registry):
     one = trainer(registry)
     progress = one.fit()
-    found = predict(one.model, one.features, VAL).probabilities.argmax(1)
+    result = predict(one.model, one.features, VAL).probabilities.argmax(1)
     truth = one.features.targets.numpy()[VAL]
-    recall = np.mean([(found[truth == c] == c).mean() for c in range(CLASSES)])
+    recall = np.mean([(result[truth == c] == c).mean() for c in range(CLASSES)])
     assert recall == pytest.approx(progress.best_uar, abs=1e-4)
 
 
@@ -106,11 +106,11 @@ def test_a_resumed_training_equals_an_uninterrupted_one(registry, tmp_path: Path
     with pytest.raises(StopError):
         trainer(registry, balancers=[registry.balancer("gradscale")()],
                 on_epoch=stop_after_two, **options).fit()  # fmt: skip
-    seen = []
+    recorded = []
     again = trainer(registry, balancers=[registry.balancer("gradscale")()],
-                    on_epoch=lambda r: seen.append(r["epoch"]), **options)  # fmt: skip
+                    on_epoch=lambda r: recorded.append(r["epoch"]), **options)  # fmt: skip
     again.fit()
-    assert seen == [1, 2, 3, 4]  # earlier epochs are reported again
+    assert recorded == [1, 2, 3, 4]  # earlier epochs are reported again
     first, second = weights(whole.model), weights(again.model)
     assert all(torch.equal(first[k], second[k]) for k in first)
 
@@ -143,14 +143,14 @@ def test_resident_and_gathered_features_give_the_same_training(registry):
 
 def test_the_best_epoch_has_the_highest_mean_over_recent_epochs(registry):
     one = trainer(registry, config=TrainConfig(dim=6, smooth=2))
-    kept = []
+    stored = []
     for epoch, score in enumerate([0.2, 0.9, 0.1, 0.6, 0.7, 0.6], start=1):
         record = {"epoch": epoch, "val_uar": score, "val_loss": 1.0}
         one._keep_best(record)
         one.progress.history.append(record)
-        kept.append(one.progress.best_epoch)
+        stored.append(one.progress.best_epoch)
     # Means of two: 0.2, 0.55, 0.5, 0.35, 0.65, 0.65. Neither a lucky 0.9 nor a tie wins.
-    assert kept == [1, 2, 2, 2, 5, 5]
+    assert stored == [1, 2, 2, 2, 5, 5]
     assert one.progress.best_uar == 0.7
 
 

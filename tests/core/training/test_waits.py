@@ -58,10 +58,10 @@ class Copies(TorchDispatchMode):
 
 def trainer_on(device, balancers=(), *, optimizer="adamw", absent=False):
     registry, rng = REGISTRY, np.random.default_rng(0)
-    made = [make(registry.balancer(b), settings={}, owner=b) for b in balancers]
+    created = [make(registry.balancer(b), settings={}, owner=b) for b in balancers]
     modalities = (SOUND, IMAGE)
     branches = tuple(BranchSpec(m, "cnn", {"blocks": 1, "channels": 4}) for m in modalities)
-    adapters = tuple((b.name, {}) for b in made if type(b).adapt is not Balancer.adapt)
+    adapters = tuple((b.name, {}) for b in created if type(b).adapt is not Balancer.adapt)
     spec = ModelSpec(branches, CLASSES, 6, "concat", adapters=adapters)
     lacking = {"image": np.arange(CLIPS) % 4 == 0} if absent else None
     features = Features(
@@ -80,7 +80,7 @@ def trainer_on(device, balancers=(), *, optimizer="adamw", absent=False):
     everything = np.arange(CLIPS)
     return Trainer(
         build_model(spec, registry).to(device), features, everything, everything, config,
-        balancers=made, baselines=baselines,
+        balancers=created, baselines=baselines,
     )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def test_no_step_reads_a_value_or_waits_for_a_copy(name, settings, monkeypatch):
     weights = torch.ones(CLASSES)
     monkeypatch.setattr(TrainingContext, "_class_weights", lambda context: weights)
     # Torch has other optimiser implementations for each device.
-    monkeypatch.setattr(Optimizer, "step", lambda *given: None)
+    monkeypatch.setattr(Optimizer, "step", lambda *passed: None)
     trainer = trainer_on("meta", [name] if name else [], **settings)
     copies = Copies()
     take_steps(trainer, (1, 2, 8), copies)

@@ -104,17 +104,17 @@ NEW = column("speaker", Interval(0.6, 0.5, 0.7, 0.95, 6), leak=Leakage(40, 0, 40
 def test_the_difference_of_two_independent_scores():
     a, b = Interval(0.7, 0.6, 0.78, 0.95, 18), Interval(0.5, 0.44, 0.56, 0.95, 4)
     # 0.2 - sqrt(0.10**2 + 0.06**2), 0.2 + sqrt(0.08**2 + 0.06**2)
-    found = independent(a, b)
-    assert found.difference == pytest.approx(0.2)
-    assert found.low == pytest.approx(0.2 - 0.0136**0.5)
-    assert found.high == pytest.approx(0.3)
-    assert np.isnan(found.p_value) and found.groups == 4
+    matches = independent(a, b)
+    assert matches.difference == pytest.approx(0.2)
+    assert matches.low == pytest.approx(0.2 - 0.0136**0.5)
+    assert matches.high == pytest.approx(0.3)
+    assert np.isnan(matches.p_value) and matches.groups == 4
     assert independent(b, a).low == pytest.approx(-0.3)
     assert np.isnan(independent(a, Interval(0.5, NAN, NAN, 0.95, 1)).low)
 
 
 def test_the_sentence_on_optimistic_scores():
-    said = flattery_sentence(
+    output = flattery_sentence(
         audit_of(
             {
                 "mel": difference(0.123, 0.081, 0.16),
@@ -127,7 +127,7 @@ def test_the_sentence_on_optimistic_scores():
             same=True,
         )
     )
-    assert said == (
+    assert output == (
         "Compared with the speaker-disjoint split, in points of UAR, the random split flatters mel "
         "by 12.3 [8.1, 16.0], fused by 9.0 [1.0, 17.0]; it understates ensemble by 5.0 [2.0, 8.0]; "
         "it shows no reliable difference for persistence +1.2 [-1.0, +3.4] (paired over the same "
@@ -136,28 +136,28 @@ def test_the_sentence_on_optimistic_scores():
 
 
 def test_the_sentence_claims_nothing_without_an_interval():
-    said = flattery_sentence(audit_of({"mel": difference(0.3, NAN, NAN)}, KNOWN, NEW))
-    assert "flatters" not in said
-    assert "mel +30.0 (no interval: one test speaker)" in said
-    assert "with --folds K both splits test every clip" in said
+    output = flattery_sentence(audit_of({"mel": difference(0.3, NAN, NAN)}, KNOWN, NEW))
+    assert "flatters" not in output
+    assert "mel +30.0 (no interval: one test speaker)" in output
+    assert "with --folds K both splits test every clip" in output
 
 
 @pytest.mark.parametrize(
     ("columns", "missing"), [((KNOWN,), "no speaker."), ((NEW,), "no random.")]
 )
 def test_the_sentence_needs_both_splits(columns, missing):
-    said = flattery_sentence(audit_of({}, *columns))
-    assert "is unknown" in said and said.endswith(missing)
+    output = flattery_sentence(audit_of({}, *columns))
+    assert "is unknown" in output and output.endswith(missing)
 
 
 def test_remarks_mention_what_the_table_hides():
     copied = column("corpus", KNOWN.models[0].uar, leak=Leakage(40, 0, 40, 40, 0, 3), train=50)
-    found = remarks(audit_of({}, KNOWN, NEW, copied))
-    assert len(found) == 4
-    assert "also in training under random (100 % of the clips): there" in found[0]
-    assert "not other corpora" in found[1]
-    assert "(random 100, speaker 100, corpus 50)" in found[2]
-    assert found[3] == (
+    matches = remarks(audit_of({}, KNOWN, NEW, copied))
+    assert len(matches) == 4
+    assert "also in training under random (100 % of the clips): there" in matches[0]
+    assert "not other corpora" in matches[1]
+    assert "(random 100, speaker 100, corpus 50)" in matches[2]
+    assert matches[3] == (
         "Under corpus, test clips that are also in training, as the same recording under another "
         "name: 3."
     )
@@ -197,13 +197,13 @@ def column_from(path: Path, split: str, **run: int | str) -> Column:
 
 
 def test_a_column_has_the_figures_of_its_run(tmp_path):
-    found = column_from(tmp_path, "speaker", folds=3)
-    assert (found.split, found.folds, found.train_clips, found.test_speakers) == (
+    matches = column_from(tmp_path, "speaker", folds=3)
+    assert (matches.split, matches.folds, matches.train_clips, matches.test_speakers) == (
         "speaker", 3, 12, 9)  # fmt: skip
     # No test speaker is in training, all clips are from one corpus, and no sentence is known.
-    assert found.leakage == Leakage(36, 0, 0, 0, 36, 0)
-    assert [model.name for model in found.models] == ["a", "b", "fused", "ensemble", "chosen"]
-    assert found.model("b") is found.models[1]
+    assert matches.leakage == Leakage(36, 0, 0, 0, 36, 0)
+    assert [model.name for model in matches.models] == ["a", "b", "fused", "ensemble", "chosen"]
+    assert matches.model("b") is matches.models[1]
 
 
 def test_models_are_compared_over_clips_that_both_splits_tested(tmp_path):
@@ -212,11 +212,11 @@ def test_models_are_compared_over_clips_that_both_splits_tested(tmp_path):
     # Under the random split the fused model is always right. Under the other it has 3 errors, all
     # in the first class.
     header = rows[0].split(",")
-    model, label, said = (header.index(name) for name in ("model", "label", "predicted"))
+    model, label, output = (header.index(name) for name in ("model", "label", "predicted"))
     for i, row in enumerate(rows):
         cells = row.split(",")
         if cells[model] == "fused":
-            cells[said] = cells[label]
+            cells[output] = cells[label]
         rows[i] = ",".join(cells)
     random.run.write_text("predictions.csv", "\n".join(rows) + "\n")
     audit = conclude_audit([random, speaker], {"corpus": "one corpus"})

@@ -91,9 +91,9 @@ def test_damaged_arrays_are_computed_again(
     before = loaded(cache, feature, keys)
     bad = [keys[1], keys[6]]  # the second is a part of a recording
     spoil(cache, feature, bad)
-    found = verify(cache)
-    assert {item.key for item in found.bad_items} == set(bad)
-    report = repair(cache, found, registry, jobs=1)
+    result = verify(cache)
+    assert {item.key for item in result.bad_items} == set(bad)
+    report = repair(cache, result, registry, jobs=1)
     assert (report.repaired, report.lost, report.unresolved, report.complete) == (2, [], [], True)
     assert verify(cache).fine
     assert loaded(cache, feature, keys) == before
@@ -184,16 +184,16 @@ class Stand(Extractor):
 def test_arrays_of_another_extractor_are_not_computed_again(
     cache: FeatureCache, registry: Registry, recordings: list[Recording], change, reason: str
 ) -> None:  # type: ignore[no-untyped-def]
-    made = fingerprint_of(make_extractor(registry.extractor("mel"), SMALL))
-    fields = json.loads(made.canonical()) | change
+    created = fingerprint_of(make_extractor(registry.extractor("mel"), SMALL))
+    fields = json.loads(created.canonical()) | change
     feature = Fingerprint.from_json(json.dumps(fields))
     origin = str(recordings[0].path)
     array = np.zeros(feature.shape, feature.dtype)
     cache.add(feature, ["a", "b"], [array, array], origins=[origin, origin])
     spoil(cache, feature, ["a"])
     report = repair(cache, verify(cache), registry, jobs=1)
-    ((item, said),) = report.lost
-    assert item.key == "a" and reason in said
+    ((item, output),) = report.lost
+    assert item.key == "a" and reason in output
     assert cache.missing(feature, ["a", "b"]) == ["a"]
 
 
@@ -239,9 +239,9 @@ KEYS = [f"key{n}" for n in range(6)]
 
 @pytest.fixture
 def feature(cache: FeatureCache) -> Fingerprint:
-    made = Fingerprint("x", "1", {}, "float32", (4,), {})
-    cache.add(made, [*KEYS, "unneeded"], [np.full(4, n, np.float32) for n in range(7)])
-    return made
+    created = Fingerprint("x", "1", {}, "float32", (4,), {})
+    cache.add(created, [*KEYS, "unneeded"], [np.full(4, n, np.float32) for n in range(7)])
+    return created
 
 
 @pytest.fixture
@@ -345,8 +345,8 @@ def test_folders_without_runs_are_refused(
     cache: FeatureCache, feature: Fingerprint, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    for name, said in (("empty", "holds no run directory"), ("nowhere", "does not exist")):
-        with pytest.raises(RunError, match=said):
+    for name, output in (("empty", "holds no run directory"), ("nowhere", "does not exist")):
+        with pytest.raises(RunError, match=output):
             collect_garbage(cache, older_than=ANY, folders=[tmp_path / name])
     assert cache.missing(feature, KEYS) == []
 

@@ -20,13 +20,13 @@ CELL = Cell("gated")
 @pytest.fixture
 def work(tmp_path):
     """Stub with the parts of a comparison that handle failures."""
-    made = object.__new__(_Work)
-    made.folder = Run(tmp_path)
-    made.cells = {(CELL, 0): Run(tmp_path / "seed0" / CELL.folder)}
-    made.failures = {}
-    made.registry = Registry()
-    made.observer = CompareObserver()
-    return made
+    created = object.__new__(_Work)
+    created.folder = Run(tmp_path)
+    created.cells = {(CELL, 0): Run(tmp_path / "seed0" / CELL.folder)}
+    created.failures = {}
+    created.registry = Registry()
+    created.observer = CompareObserver()
+    return created
 
 
 def failed(error):
@@ -134,8 +134,8 @@ def test_the_budget_in_minutes_includes_fine_tuning_and_control(work, cells, tra
     work.extracted = SimpleNamespace(data=SimpleNamespace(splits=[None] * 3))
     work._seconds_per_epoch = lambda pool: {"mel": 1.0, "face": 2.0, FUSED: 4.0}
     minutes = 60.0
-    found = work._epochs(Budget(minutes=minutes), None, 2)
-    assert found == int(0.85 * minutes * 60 * 2 / (6 * epochs))
+    result = work._epochs(Budget(minutes=minutes), None, 2)
+    assert result == int(0.85 * minutes * 60 * 2 / (6 * epochs))
 
 
 def test_inputs_of_cells_depend_on_the_start():

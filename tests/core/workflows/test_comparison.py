@@ -15,15 +15,15 @@ from fusion.core.workflows.grid import Cell, Request
 
 
 def test_scores_ranks_tests_and_costs(tmp_path):
-    found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
-    plain, good = found.rows
+    result = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
+    plain, good = result.rows
     # Clips 0, 2 are calm and 1, 3 loud. Recalls: plain 1/2 and 1/2, mel 1 and 1/2, good 1 and 1.
     assert plain.uar.value == pytest.approx(0.5)
     assert good.uar.value == pytest.approx(1.0)
-    assert found.others["mel"].value == pytest.approx(0.75)
-    assert found.others["persistence"].value == pytest.approx(0.25)
-    assert found.others["oracle"].value == pytest.approx(1.0)  # one of the two is always right
-    assert (found.best_single, found.best.cell) == ("mel", GOOD)
+    assert result.others["mel"].value == pytest.approx(0.75)
+    assert result.others["persistence"].value == pytest.approx(0.25)
+    assert result.others["oracle"].value == pytest.approx(1.0)  # one of the two is always right
+    assert (result.best_single, result.best.cell) == ("mel", GOOD)
     assert (good.rank, plain.rank) == (1.0, 2.0)
     assert (good.val_uar, plain.val_uar) == (pytest.approx(0.9), pytest.approx(0.5))
     against = good.against["single"]
@@ -42,8 +42,8 @@ def test_scores_ranks_tests_and_costs(tmp_path):
     assert (plain.seconds, plain.updates, plain.reads) == (3.0, 30, ())
     assert plain.peak_bytes is None
     # Validation chooses the helped model in both folds.
-    assert found.handed_out.value == pytest.approx(1.0)
-    assert found.handed_out_against.difference == pytest.approx(0.25)
+    assert result.handed_out.value == pytest.approx(1.0)
+    assert result.handed_out_against.difference == pytest.approx(0.25)
 
 
 def test_seeds_are_averaged_and_not_pooled(tmp_path):
@@ -55,11 +55,11 @@ def test_seeds_are_averaged_and_not_pooled(tmp_path):
         if row[5] == "fused" and row[1][-1] in "23":
             row[6] = CLASSES[1 - CLASSES.index(row[4])]
     csv.writer(path.open("w", newline="")).writerows(rows)
-    found = summarise(tmp_path, request, {}, {}, READS)
-    assert found.trials == 1 and "3 epochs each, 8 test" in markdown(found)
-    assert "3 epochs each in each of 4 trials, 8 test" in markdown(replace(found, trials=4))
-    assert found.rows[1].uar.value == pytest.approx(0.75)  # (1.0 + 0.5) / 2
-    assert found.seeds == 2
+    result = summarise(tmp_path, request, {}, {}, READS)
+    assert result.trials == 1 and "3 epochs each, 8 test" in markdown(result)
+    assert "3 epochs each in each of 4 trials, 8 test" in markdown(replace(result, trials=4))
+    assert result.rows[1].uar.value == pytest.approx(0.75)  # (1.0 + 0.5) / 2
+    assert result.seeds == 2
 
 
 def test_mean_uar_by_hand():
@@ -73,19 +73,19 @@ def test_a_violated_gate_is_reported(tmp_path):
     selection = json.loads(path.read_text())
     selection["folds"][1]["chosen"] = "fused"  # 0.5 on validation, where mel has 0.7
     path.write_text(json.dumps(selection))
-    found = summarise(tmp_path, request, {}, {}, READS)
-    assert [row.gate for row in found.rows] == [False, True]
-    assert "In 1 of 2 cells the chosen model" in " ".join(sentences(found))
+    result = summarise(tmp_path, request, {}, {}, READS)
+    assert [row.gate for row in result.rows] == [False, True]
+    assert "In 1 of 2 cells the chosen model" in " ".join(sentences(result))
 
 
 def test_cells_that_could_not_be_trained_are_listed(tmp_path):
     request = grid(tmp_path)
     broken = Cell("film", ("helper",))
     request = Request(request.config, (*request.cells, broken), request.seeds)
-    found = summarise(tmp_path, request, {broken: "needs two of a size"}, {}, READS)
-    assert found.missing == {"film + helper": "needs two of a size"}
-    assert len(found.rows) == 2
-    assert "- film + helper: needs two of a size" in markdown(found)
+    result = summarise(tmp_path, request, {broken: "needs two of a size"}, {}, READS)
+    assert result.missing == {"film + helper": "needs two of a size"}
+    assert len(result.rows) == 2
+    assert "- film + helper: needs two of a size" in markdown(result)
 
 
 # -- the equal-steps control -----------------------------------------------------------
@@ -102,9 +102,9 @@ def controlled(path, right, val, modality="mel"):
         out = csv.writer(file)
         for number, speaker in enumerate(SPEAKERS):
             for clip in range(4):
-                said = clip % 2 if clip in right else 1 - clip % 2
+                output = clip % 2 if clip in right else 1 - clip % 2
                 out.writerow([number % 2, f"{speaker}-{clip}", "c", speaker, CLASSES[clip % 2],
-                              "control", CLASSES[said]])  # fmt: skip
+                              "control", CLASSES[output]])  # fmt: skip
 
 
 def test_the_control_is_listed_beside_the_modalities(tmp_path):
@@ -115,24 +115,24 @@ def test_the_control_is_listed_beside_the_modalities(tmp_path):
     for seed, modality in ((0, "mel"), (1, "persistence")):
         for cell in (PLAIN, GOOD):
             controlled(tmp_path / f"seed{seed}" / cell.folder, (0, 1, 2), 0.8, modality)
-    found = summarise(tmp_path, request, {}, {}, READS)
-    assert list(found.others) == ["mel", "persistence", "control", "ensemble", "oracle"]
-    assert found.others["control"].value == pytest.approx(0.75)
-    assert found.others_val["control"] == pytest.approx(0.8)
-    assert found.control == ("mel", "persistence")
-    assert found.to_json()["control"] == ["mel", "persistence"] or found.to_json()["control"] == (
+    result = summarise(tmp_path, request, {}, {}, READS)
+    assert list(result.others) == ["mel", "persistence", "control", "ensemble", "oracle"]
+    assert result.others["control"].value == pytest.approx(0.75)
+    assert result.others_val["control"] == pytest.approx(0.8)
+    assert result.control == ("mel", "persistence")
+    assert result.to_json()["control"] == ["mel", "persistence"] or result.to_json()["control"] == (
         "mel", "persistence")  # fmt: skip
-    text = markdown(found)
+    text = markdown(result)
     assert "The control (mel or persistence alone, trained for as many steps" in text
     assert "baselines of 3 epochs" in text
     # The control is no candidate and changes no other figure.
-    assert found.best_single == without.best_single
-    assert found.handed_out == without.handed_out
-    assert [row.uar for row in found.rows] == [row.uar for row in without.rows]
+    assert result.best_single == without.best_single
+    assert result.handed_out == without.handed_out
+    assert [row.uar for row in result.rows] == [row.uar for row in without.rows]
 
 
 def test_the_control_of_a_grid_is_from_the_first_cell_that_has_one(tmp_path):
     request = grid(tmp_path)
     controlled(tmp_path / "seed0" / GOOD.folder, (0, 1, 2, 3), 0.9)
-    found = summarise(tmp_path, request, {}, {}, READS)
-    assert found.others["control"].value == pytest.approx(1.0)
+    result = summarise(tmp_path, request, {}, {}, READS)
+    assert result.others["control"].value == pytest.approx(1.0)

@@ -27,12 +27,12 @@ from fusion.core.workflows.grid import Cell
 
 def test_sentences_and_tables(tmp_path):
     found = summarise(tmp_path, grid(tmp_path), {}, {}, READS)
-    told = " ".join(sentences(found))
-    assert "On validation, concat + helper is the best of 2 fused models" in told
-    assert "reaches 100.0 [100.0, 100.0] UAR, +25.0 points [+25.0, +25.0] against mel" in told
-    assert "1 of 2 fused models are better than mel alone and 1 worse" in told
-    assert "1 of 1 better than plain training of the same strategy" in told
-    assert "right would reach 100.0" in told
+    reported = " ".join(sentences(found))
+    assert "On validation, concat + helper is the best of 2 fused models" in reported
+    assert "reaches 100.0 [100.0, 100.0] UAR, +25.0 points [+25.0, +25.0] against mel" in reported
+    assert "1 of 2 fused models are better than mel alone and 1 worse" in reported
+    assert "1 of 1 better than plain training of the same strategy" in reported
+    assert "right would reach 100.0" in reported
     assert matrix(found) == [["balancer", "concat"], ["none", "50.0"], ["helper", "100.0"]]
     header, *rows = csv_rows(found)
     assert {len(row) for row in rows} == {len(header)}
@@ -70,12 +70,12 @@ def test_caveats_come_last(found):
     assert adapted[0].startswith("Speaker-adapted: ") and adapted[1:] == sentences(found)[1:]
 
 
-@pytest.mark.parametrize(("speakers", "said"), [(8, False), (6, True), (5, True)])
-def test_too_few_speakers_for_the_number_of_comparisons_are_reported(found, speakers, said):
+@pytest.mark.parametrize(("speakers", "output"), [(8, False), (6, True), (5, True)])
+def test_too_few_speakers_for_the_number_of_comparisons_are_reported(found, speakers, output):
     """Two cells: 2 * 2 / 2**6 is above 0.05, 2 * 2 / 2**8 is not."""
     text = " ".join(sentences(replace(found, speakers=speakers)))
     message = f"With {speakers} speakers and this number of comparisons, no corrected"
-    assert (message in text) is said
+    assert (message in text) is output
 
 
 def test_one_speaker_gives_no_interval():

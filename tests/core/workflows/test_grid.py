@@ -92,32 +92,32 @@ def request(**settings):
 
 
 def test_a_cell_has_the_settings_of_the_plugins_it_uses():
-    asked = request(gated={"hidden": 8}, gradscale={"alpha": 1.0}, mel={"hop": 160})
-    first = cell_config(asked, asked.cells[0], 0, 7)
+    requested = request(gated={"hidden": 8}, gradscale={"alpha": 1.0}, mel={"hop": 160})
+    first = cell_config(requested, requested.cells[0], 0, 7)
     assert dict(first.settings) == {"gated": {"hidden": 8}, "mel": {"hop": 160}}
-    second = cell_config(asked, asked.cells[1], 1, 8)
+    second = cell_config(requested, requested.cells[1], 1, 8)
     assert dict(second.settings) == {"gradscale": {"alpha": 1.0}, "mel": {"hop": 160}}
     assert (second.strategy, second.balancers, second.seed, second.split_seed) == (
         "concat", ("gradscale",), 8, 7)  # fmt: skip
 
 
 def test_the_rate_control_multiplies_the_learning_rate():
-    asked = request(train={"lr": 0.01})
-    assert cell_config(asked, asked.cells[0], 0, 7).train.lr == pytest.approx(0.01)
-    assert cell_config(asked, asked.cells[2], 2, 7).train.lr == pytest.approx(0.03)
-    assert asked.config.train.lr == pytest.approx(0.01)  # unchanged
+    requested = request(train={"lr": 0.01})
+    assert cell_config(requested, requested.cells[0], 0, 7).train.lr == pytest.approx(0.01)
+    assert cell_config(requested, requested.cells[2], 2, 7).train.lr == pytest.approx(0.03)
+    assert requested.config.train.lr == pytest.approx(0.01)  # unchanged
 
 
 def test_devices_are_assigned_in_turn():
-    asked = request()
-    asked = Request(asked.config, asked.cells, (0,), devices=("cuda:0", "cuda:1"))
-    found = [cell_config(asked, cell, i, 0).device for i, cell in enumerate(asked.cells)]
-    assert found == ["cuda:0", "cuda:1", "cuda:0"]
+    requested = request()
+    requested = Request(requested.config, requested.cells, (0,), devices=("cuda:0", "cuda:1"))
+    result = [cell_config(requested, cell, i, 0).device for i, cell in enumerate(requested.cells)]
+    assert result == ["cuda:0", "cuda:1", "cuda:0"]
 
 
 def test_a_request_survives_json():
     import json
 
-    asked = request(train={"lr": 0.01})
-    again = as_type(json.loads(json.dumps(asked.to_json())), Request, Path("compare.json"))
-    assert again == asked
+    requested = request(train={"lr": 0.01})
+    again = as_type(json.loads(json.dumps(requested.to_json())), Request, Path("compare.json"))
+    assert again == requested

@@ -42,10 +42,10 @@ def test_without_links_no_incomplete_copy_is_left(runs, monkeypatch):
         raise OSError
 
     monkeypatch.setattr(os, "link", no_links)
-    copy, seen = cells.shutil.copy2, []
+    copy, recorded = cells.shutil.copy2, []
 
     def dies(a, b):
-        seen.append(b.name)
+        recorded.append(b.name)
         if a.name == "training.json":
             b.write_text("half")
             raise KeyboardInterrupt
@@ -56,7 +56,7 @@ def test_without_links_no_incomplete_copy_is_left(runs, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             cells.share_baselines(source, target)
     assert not target.finished("fold0/mel")
-    assert all(name.startswith(".") for name in seen)
+    assert all(name.startswith(".") for name in recorded)
     cells.share_baselines(source, target)
     assert files(target) == files(source)
 

@@ -54,16 +54,16 @@ def place(monkeypatch):
     encode = FusionModel.encode
 
     def filling(self, inputs, presence=None, graphs=None):
-        found = encode(self, inputs, presence, graphs)
+        result = encode(self, inputs, presence, graphs)
         if presence is not None:
             for m in presence.rows:
-                gone = ~presence.table[:, presence.modalities.index(m)]
-                for made_of in (found.embeddings, found.maps):
+                missing = ~presence.table[:, presence.modalities.index(m)]
+                for made_of in (result.embeddings, result.maps):
                     if m in made_of:
                         x = made_of[m]
-                        wide = gone.view(-1, *[1] * (x.dim() - 1))
+                        wide = missing.view(-1, *[1] * (x.dim() - 1))
                         made_of[m] = x.masked_fill(wide, filled[0])
-        return found
+        return result
 
     monkeypatch.setattr(FusionModel, "encode", filling)
     return lambda value: filled.__setitem__(0, value)
@@ -92,17 +92,17 @@ def test_values_in_absent_rows_do_not_change_training(name, strategy, place):
         assert all(math.isfinite(v) for r in history for v in r.values() if isinstance(v, float))
         own = [{k: v for k, v in r.items() if k.startswith(f"{name}.")} for r in history]
         trained.append((trainer.model.state_dict(), own))
-    (first, metrics), (second, others) = trained
+    (first, metrics), (second, rest) = trained
     for key, weights in first.items():
         torch.testing.assert_close(second[key], weights, rtol=1e-5, atol=1e-6, msg=key)
-    assert others == [pytest.approx(record, rel=1e-4, abs=1e-6) for record in metrics]
+    assert rest == [pytest.approx(record, rel=1e-4, abs=1e-6) for record in metrics]
 
 
 def gradients_of(name, strategy, bias, poison):
     """Return gradients times factors of the other branches in a step on clips without a face."""
     flags = np.arange(48) < 8
     trainer = trainer_for(name, strategy, flags)
-    found = {}
+    result = {}
 
     class Last(REGISTRY.balancer("unimodal_loss")):
         takes_over = ()
@@ -113,7 +113,7 @@ def gradients_of(name, strategy, bias, poison):
         def gradients(self, gradients, step):
             for m in gradients.modalities:
                 factor = gradients.factors.get(m, torch.tensor(1.0))
-                found[m] = [g.clone() * factor for g in gradients[m]]
+                result[m] = [g.clone() * factor for g in gradients[m]]
 
     trainer.features.arrays["face"].array[flags] = poison
     with torch.no_grad():
@@ -123,8 +123,8 @@ def gradients_of(name, strategy, bias, poison):
         balancer.setup(trainer.context)
         balancer.epoch_start(1)
     one_step(trainer)
-    assert all(not g.any() for g in found.pop("face", []))
-    return found
+    assert all(not g.any() for g in result.pop("face", []))
+    return result
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -176,16 +176,16 @@ def test_agreement_is_between_present_modalities():
 
     logits = {m: torch.randn(4, 3, requires_grad=True) for m in "abc"}
     yes, no = True, False
-    there = {"a": torch.tensor([yes, yes, yes, no]), "b": torch.tensor([yes, no, yes, no]),
+    present = {"a": torch.tensor([yes, yes, yes, no]), "b": torch.tensor([yes, no, yes, no]),
              "c": torch.tensor([yes, no, no, yes])}  # fmt: skip
     rows = {m: x[:1] for m, x in logits.items()}, {m: logits[m][2:3] for m in "ab"}
     expected = sum(jensen_shannon(part) for part in rows) / 2  # two clips have one modality only
-    torch.testing.assert_close(jensen_shannon(logits, there), expected)
+    torch.testing.assert_close(jensen_shannon(logits, present), expected)
     labels = torch.tensor([0, 1, 2, 0])
     both = ("a", "b", [0, 2]), ("a", "c", [0]), ("b", "c", [0])
     pulls = [pull_of({a: logits[a][i], b: logits[b][i]}, labels[i]) for a, b, i in both]
-    torch.testing.assert_close(pull_of(logits, labels, there), torch.stack(pulls).mean())
-    jensen_shannon(logits, there).backward()
+    torch.testing.assert_close(pull_of(logits, labels, present), torch.stack(pulls).mean())
+    jensen_shannon(logits, present).backward()
     assert logits["a"].grad.isfinite().all() and not logits["a"].grad[1].any()
 
 
@@ -197,10 +197,10 @@ def test_a_clip_keeps_the_only_modality_that_it_has(unit):
     step.__dict__["right"] = {
         m: torch.full((8,), p) for m, p in zip(NAMES, (0.9, 0.1, 0.1), strict=True)
     }
-    given = {m: torch.ones(8, 6) for m in NAMES}
-    found = balancer.representations(given, step)
-    assert torch.equal(found["voice"][::2], given["voice"][::2])  # clips with a voice only
-    assert not torch.equal(found["voice"][1::2], given["voice"][1::2])
+    passed = {m: torch.ones(8, 6) for m in NAMES}
+    result = balancer.representations(passed, step)
+    assert torch.equal(result["voice"][::2], passed["voice"][::2])  # clips with a voice only
+    assert not torch.equal(result["voice"][1::2], passed["voice"][1::2])
 
 
 def test_copies_never_show_an_absent_modality():

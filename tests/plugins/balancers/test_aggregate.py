@@ -102,14 +102,14 @@ def test_further_methods_in_numpy():
     assert joined("alignedmtl", ROWS).numpy() == pytest.approx(aligned, abs=1e-4)
     # Equal projections on the directions of both rows, with weights that sum to 1, times two.
     units = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    found = joined("imtlg", ROWS).numpy()
-    assert units[0] @ found == pytest.approx(units[1] @ found, abs=1e-4)
-    assert np.linalg.solve(rows.T, found).sum() == pytest.approx(2.0, abs=1e-4)
+    result = joined("imtlg", ROWS).numpy()
+    assert units[0] @ result == pytest.approx(units[1] @ result, abs=1e-4)
+    assert np.linalg.solve(rows.T, result).sum() == pytest.approx(2.0, abs=1e-4)
     # Equal angles to both rows; the length is the sum of the projections.
-    found = joined("config", ROWS).numpy()
-    assert units[0] @ found == pytest.approx(units[1] @ found, abs=1e-4)
-    assert np.linalg.norm(found) == pytest.approx(
-        (rows @ found).sum() / np.linalg.norm(found), abs=1e-4
+    result = joined("config", ROWS).numpy()
+    assert units[0] @ result == pytest.approx(units[1] @ result, abs=1e-4)
+    assert np.linalg.norm(result) == pytest.approx(
+        (rows @ result).sum() / np.linalg.norm(result), abs=1e-4
     )
 
 
@@ -121,8 +121,8 @@ def test_methods_with_a_convex_solver():
     assert served == sorted(served) and served[-1] > served[0]
     # For orthogonal rows of length 1 the Nash bargain is their sum, scaled to length 1.
     half = 0.5**0.5
-    found = joined("nashmtl", [[1.0, 0.0], [0.0, 1.0]]).tolist()
-    assert found == pytest.approx([half, half], abs=1e-3)
+    result = joined("nashmtl", [[1.0, 0.0], [0.0, 1.0]]).tolist()
+    assert result == pytest.approx([half, half], abs=1e-3)
 
 
 @TORCHJD
@@ -143,10 +143,10 @@ def test_one_zero_row_and_only_zero_rows(method):
 @given(st.lists(st.lists(st.floats(-5, 5, width=32), min_size=4, max_size=4), min_size=2,
                 max_size=4))  # fmt: skip
 def test_upgrad_opposes_no_row(rows):
-    found = joined("upgrad", rows)
+    result = joined("upgrad", rows)
     jacobian = torch.tensor(rows)
     # The tolerance is 1e-2 because torchjd solves a slightly regularised problem.
-    assert bool(((jacobian @ found) >= -1e-2 * (1 + jacobian.norm() ** 2)).all())
+    assert bool(((jacobian @ result) >= -1e-2 * (1 + jacobian.norm() ** 2)).all())
 
 
 @TORCHJD
@@ -172,8 +172,8 @@ def test_in_a_step(strategy):
     # The loss of one modality has zero gradient in the columns of the other modalities.
     jacobian = torch.stack([torch.cat([flat(grads[m]) for m in names]) for grads in alone.values()])
     assert bool((jacobian[1, -len(flat(alone["fused"]["text"])) :] == 0).all())
-    found = torch.cat([of_step(trainer, m) - flat(probes[m]) for m in names])
-    assert torch.allclose(found, joined("mgda", jacobian.tolist()), rtol=1e-3, atol=1e-5)
+    result = torch.cat([of_step(trainer, m) - flat(probes[m]) for m in names])
+    assert torch.allclose(result, joined("mgda", jacobian.tolist()), rtol=1e-3, atol=1e-5)
     assert torch.allclose(of_step(trainer, "head"), flat(alone["fused"]["head"]), atol=1e-6)
 
 

@@ -51,9 +51,9 @@ def test_alpha_has_an_effect_with_adam():
 
 def test_the_fused_loss_has_no_gradient_in_the_branches():
     step = small_step(small_model())
-    found = DGL().representations(step.representations, step)
-    assert not any(x.requires_grad for x in found.values())
-    assert all(torch.equal(x, step.representations[m]) for m, x in found.items())
+    result = DGL().representations(step.representations, step)
+    assert not any(x.requires_grad for x in result.values())
+    assert all(torch.equal(x, step.representations[m]) for m, x in result.items())
     losses = DGL().losses({"fused": step.fused_loss}, step)
     assert list(losses) == ["fused", "unimodal.voice", "unimodal.face"]
     assert losses["fused"] is step.fused_loss  # alpha multiplies no loss

@@ -39,26 +39,26 @@ def test_by_hand():
 @pytest.mark.parametrize("modalities", [2, 3])
 def test_frequency_of_dropping(modalities):
     clips, p = 40_000, 0.3
-    there = drawn(torch.ones(clips, modalities, dtype=torch.bool), p)
+    existing = drawn(torch.ones(clips, modalities, dtype=torch.bool), p)
     # Each modality is dropped with probability p; if all are dropped (p^M), one of M stays.
     expected = 1 - p + p**modalities / modalities
     noise = 4 * math.sqrt(expected * (1 - expected) / clips)
-    assert torch.allclose(there.float().mean(dim=0), torch.tensor(expected), atol=noise)
-    everything = float(there.all(dim=1).float().mean())
+    assert torch.allclose(existing.float().mean(dim=0), torch.tensor(expected), atol=noise)
+    everything = float(existing.all(dim=1).float().mean())
     assert everything == pytest.approx((1 - p) ** modalities, abs=0.01)
 
 
 def test_at_least_one_modality_stays():
-    there = drawn(torch.ones(1000, 3, dtype=torch.bool), 0.99)
-    assert there.any(dim=1).all()
+    existing = drawn(torch.ones(1000, 3, dtype=torch.bool), 0.99)
+    assert existing.any(dim=1).all()
 
 
 def test_absent_modalities_stay_absent_and_one_of_the_others_stays():
     present = torch.tensor([[True, False, True], [False, True, False]]).repeat(500, 1)
-    there = drawn(present, 0.9)
-    assert not (there & ~present).any()
-    assert there.any(dim=1).all()
-    assert not there[0::2].all(dim=1).any() and 0 < int(there[0::2, 0].sum()) < 500
+    existing = drawn(present, 0.9)
+    assert not (existing & ~present).any()
+    assert existing.any(dim=1).all()
+    assert not existing[0::2].all(dim=1).any() and 0 < int(existing[0::2, 0].sum()) < 500
 
 
 def test_a_clip_without_modalities_stays_without_modalities():
@@ -89,22 +89,24 @@ def test_no_gradient_from_clips_that_lack_the_modality(strategy):
     trainer = small_trainer([ModalityDropout(p=0.6)], 3, strategy=strategy)
     step = one_step(trainer)
     assert step.present.any(dim=1).all() and not step.present.all()
-    seen = step.representations
+    recorded = step.representations
     for i, m in enumerate(step.modalities):
-        found = torch.autograd.grad(_again(trainer, step, seen), seen[m], retain_graph=True)[0]
-        by_clip = found.flatten(1).abs().amax(dim=1) > 0
+        result = torch.autograd.grad(
+            _again(trainer, step, recorded), recorded[m], retain_graph=True
+        )[0]
+        by_clip = result.flatten(1).abs().amax(dim=1) > 0
         assert torch.equal(by_clip, step.present[:, i])
 
 
-def _again(trainer, step, seen):
-    return step.cross_entropy(trainer.model.fuse(seen, step.present))
+def _again(trainer, step, recorded):
+    return step.cross_entropy(trainer.model.fuse(recorded, step.present))
 
 
 def test_only_in_training():
     trainer = small_trainer([ModalityDropout(p=0.9)])
     plain = small_trainer()
-    found, expected = (t.context.outputs("val").logits for t in (trainer, plain))
-    assert torch.equal(found, expected)
+    result, expected = (t.context.outputs("val").logits for t in (trainer, plain))
+    assert torch.equal(result, expected)
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.0, float("nan")])

@@ -57,19 +57,19 @@ def test_distillation_by_hand():
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
 def test_losses_by_hand(modalities, strategy):
     step = stepped(modalities, strategy)
-    given = {"fused": step.fused_loss}
-    losses = G2D(logits=2.0, embeddings=3.0, temperature=4.0).losses(given, step)
+    argument = {"fused": step.fused_loss}
+    losses = G2D(logits=2.0, embeddings=3.0, temperature=4.0).losses(argument, step)
     assert len(losses) == 1 + 2 * modalities and losses["fused"] is step.fused_loss
     for m in step.modalities:
         baseline = step.context.baselines[m]
         teacher, own = baseline.logits(step.inputs), step.unimodal[m].detach()
         t, s = (_softmax(f.numpy() / 4.0) for f in (teacher, own))
         divergence = (t * (np.log(t) - np.log(s))).sum(axis=1).mean()
-        found = float(losses[f"g2d.logits.{m}"].detach())
-        assert found == pytest.approx(2 * 16 * divergence, rel=1e-4)
+        result = float(losses[f"g2d.logits.{m}"].detach())
+        assert result == pytest.approx(2 * 16 * divergence, rel=1e-4)
         apart = step.embeddings[m].detach() - baseline.embedding(step.inputs)
-        found = float(losses[f"g2d.embedding.{m}"].detach())
-        assert found == pytest.approx(3 * float(apart.square().mean()), rel=1e-5)
+        result = float(losses[f"g2d.embedding.{m}"].detach())
+        assert result == pytest.approx(3 * float(apart.square().mean()), rel=1e-5)
 
 
 def _softmax(scores):
@@ -108,14 +108,14 @@ def still(strength, epochs, share=0.5):
     config = SimpleNamespace(epochs=epochs)
     context = SimpleNamespace(baselines=baselines, modalities=list(strength), config=config)
     balancer.setup(context)
-    found = {m: [] for m in strength}
+    result = {m: [] for m in strength}
     for epoch in range(1, epochs + 1):
         gradients = Gradients({m: [torch.ones(1)] for m in strength})
         balancer.gradients(gradients, SimpleNamespace(epoch=epoch))
         assert all(float(f) == 0.0 for f in gradients.factors.values())
         for m in gradients.factors:
-            found[m].append(epoch)
-    return found
+            result[m].append(epoch)
+    return result
 
 
 def test_the_stronger_of_two_branches_is_frozen_first():
@@ -125,15 +125,15 @@ def test_the_stronger_of_two_branches_is_frozen_first():
 
 
 def test_three_branches_are_released_weakest_first():
-    found = still({"a": 0.9, "b": 0.5, "c": 0.7}, 12)
+    result = still({"a": 0.9, "b": 0.5, "c": 0.7}, 12)
     # E = 6: the weakest is released at once, the next after 3 epochs, the strongest after 6.
-    assert found == {"a": [1, 2, 3, 4, 5, 6], "b": [], "c": [1, 2, 3]}
+    assert result == {"a": [1, 2, 3, 4, 5, 6], "b": [], "c": [1, 2, 3]}
 
 
 def test_equally_strong_branches_are_released_together():
     assert still({"a": 0.6, "b": 0.6}, 10) == {"a": [], "b": []}
-    found = still({"a": 0.6, "b": 0.8, "c": 0.6}, 8)
-    assert found == {"a": [], "b": [1, 2, 3, 4], "c": []}
+    result = still({"a": 0.6, "b": 0.8, "c": 0.6}, 8)
+    assert result == {"a": [], "b": [1, 2, 3, 4], "c": []}
 
 
 def test_order_does_not_matter_and_a_single_branch_is_not_frozen():

@@ -35,8 +35,8 @@ def test_the_weights_by_hand():
     after = {"fused": [0.6, 1.0], "unimodal.a": [0.5, 1.0], "unimodal.b": [0.2, 1.1]}
     # fused: G = 0.2, O = 0.4 - 0.2 = 0.2, G / O^2 = 5.  a: G = 0.1, O = 0.5 - 0.1 = 0.4, 0.625.
     # b: validation got worse, so 0. The three weights sum to 5.625, and are scaled to sum to 3.
-    found = blend_weights(before, after, floor=0.05)
-    assert found == pytest.approx(
+    result = blend_weights(before, after, floor=0.05)
+    assert result == pytest.approx(
         {"fused": 3 * 5 / 5.625, "unimodal.a": 3 * 0.625 / 5.625, "unimodal.b": 0.0}
     )
 
@@ -65,17 +65,17 @@ def test_invariants(numbers):
     names = [f"l{i}" for i in range(len(numbers))]
     before = {n: list(x[:2]) for n, x in zip(names, numbers, strict=True)}
     after = {n: list(x[2:]) for n, x in zip(names, numbers, strict=True)}
-    found = blend_weights(before, after, floor=0.05)
-    if found is None:
+    result = blend_weights(before, after, floor=0.05)
+    if result is None:
         assert all(after[n][1] >= before[n][1] for n in names)
         return
-    assert sum(found.values()) == pytest.approx(len(names)) and min(found.values()) >= 0
+    assert sum(result.values()) == pytest.approx(len(names)) and min(result.values()) >= 0
     turned = blend_weights(
         {n: before[n] for n in reversed(names)}, dict(reversed(after.items())), 0.05
     )
-    assert turned == pytest.approx(found)
+    assert turned == pytest.approx(result)
     if len(set(numbers)) == 1:
-        assert found == pytest.approx(dict.fromkeys(names, 1.0))
+        assert result == pytest.approx(dict.fromkeys(names, 1.0))
 
 
 def outputs(level):
@@ -86,10 +86,10 @@ def outputs(level):
 
 
 def test_weights_are_updated_every_super_epoch():
-    asked, levels = [], {"train": 1.0, "val": 0.5}
+    requested, levels = [], {"train": 1.0, "val": 0.5}
 
     def look(part):
-        asked.append(part)
+        requested.append(part)
         return outputs(levels[part])
 
     balancer = GBlend(epochs=2)
@@ -97,27 +97,27 @@ def test_weights_are_updated_every_super_epoch():
         SimpleNamespace(modalities=["a", "b"], outputs=look, cross_entropy=functional.cross_entropy)
     )
     balancer.epoch_start(1)
-    assert asked == ["train", "val"]
+    assert requested == ["train", "val"]
     assert balancer.metrics() == {"gblend.fused": 1.0, "gblend.a": 1.0, "gblend.b": 1.0}
     balancer.epoch_start(2)
-    assert asked == ["train", "val"]
+    assert requested == ["train", "val"]
     first = balancer.state_dict()
     levels |= {"train": 3.0, "val": 1.0}
     balancer.epoch_start(3)
-    found = balancer.metrics()
-    assert found["gblend.fused"] == pytest.approx(found["gblend.a"])  # their losses are equal
-    assert found["gblend.b"] != found["gblend.a"]
-    assert sum(found.values()) == pytest.approx(3.0)
+    result = balancer.metrics()
+    assert result["gblend.fused"] == pytest.approx(result["gblend.a"])  # their losses are equal
+    assert result["gblend.b"] != result["gblend.a"]
+    assert sum(result.values()) == pytest.approx(3.0)
     # A training resumed after the first super-epoch uses the losses measured before that.
     second = GBlend(epochs=2)
     second.setup(balancer._context)
     second.load_state_dict(first)
     second.epoch_start(3)
-    assert second.metrics() == found
+    assert second.metrics() == result
     # Without an improvement on validation the weights stay.
     levels |= {"train": 4.0, "val": 0.0}
     second.epoch_start(5)
-    assert second.metrics() == found
+    assert second.metrics() == result
 
 
 @pytest.mark.parametrize("strategy", [SmallStrategy, SmallMaps])
@@ -131,8 +131,8 @@ def test_in_a_step(strategy):
     for m in trainer.model.modalities:
         own = f"unimodal.{m}"
         expected = 0.5 * flat(alone["fused"][m]) + weights[own] * flat(alone[own][m])
-        found = of_step(trainer, m) - flat(probes[m])  # probes are not weighted
-        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6)
+        result = of_step(trainer, m) - flat(probes[m])  # probes are not weighted
+        assert torch.allclose(result, expected, rtol=1e-4, atol=1e-6)
     head = 0.5 * flat(alone["fused"]["head"])
     assert torch.allclose(of_step(trainer, "head"), head, rtol=1e-4, atol=1e-6)
 
@@ -143,16 +143,16 @@ def test_with_several_passes_each_loss_is_counted_once():
     balancer.setup(step.context)
     balancer.load_state_dict({"before": {}, "weights": {"fused": 0.5, "unimodal.face": 3.0}})
     start = {"fused": torch.tensor(2.0)}
-    found = []
+    result = []
     for passed in (Pass(("voice",)), Pass(("face", "text"))):
         step.current = passed
-        found.append(balancer.losses(start, step))
-    assert [list(f) for f in found] == [
+        result.append(balancer.losses(start, step))
+    assert [list(f) for f in result] == [
         ["fused", "unimodal.voice"], ["fused", "unimodal.face", "unimodal.text"],
     ]  # fmt: skip
-    assert [float(f["fused"]) for f in found] == [1.0, 1.0]  # each pass has a fused loss
+    assert [float(f["fused"]) for f in result] == [1.0, 1.0]  # each pass has a fused loss
     own = 3 * float(step.unimodal_losses["face"].detach())
-    assert float(found[1]["unimodal.face"].detach()) == pytest.approx(own)
+    assert float(result[1]["unimodal.face"].detach()) == pytest.approx(own)
 
 
 @pytest.mark.parametrize("bad", [{"epochs": 0}, {"floor": 0.0}])

@@ -26,8 +26,8 @@ def test_jensen_shannon_by_hand():
     # p = (3/4, 1/4), q = (1/2, 1/2), middle (5/8, 3/8).
     first = 0.75 * math.log(0.75 / 0.625) + 0.25 * math.log(0.25 / 0.375)
     second = 0.5 * math.log(0.5 / 0.625) + 0.5 * math.log(0.5 / 0.375)
-    found = divergence(a=[[math.log(3), 0.0]], b=[[0.0, 0.0]])
-    assert found == pytest.approx((first + second) / 2)
+    result = divergence(a=[[math.log(3), 0.0]], b=[[0.0, 0.0]])
+    assert result == pytest.approx((first + second) / 2)
     # Three modalities that are certain of three different classes have the maximum, log 3.
     sure = [[[60.0, 0.0, 0.0]], [[0.0, 60.0, 0.0]], [[0.0, 0.0, 60.0]]]
     assert divergence(a=sure[0], b=sure[1], c=sure[2]) == pytest.approx(math.log(3))
@@ -40,11 +40,11 @@ def test_losses_by_hand(strategy):
     step = one_step(trainer)
     balancer = LFM(start=0.2)
     balancer.setup(trainer.context)
-    found = balancer.losses({"fused": torch.tensor(3.0), "other": torch.tensor(1.0)}, step)
-    assert float(found["fused"]) == pytest.approx(2 * 0.8 * 3)
+    result = balancer.losses({"fused": torch.tensor(3.0), "other": torch.tensor(1.0)}, step)
+    assert float(result["fused"]) == pytest.approx(2 * 0.8 * 3)
     gap = float(jensen_shannon(step.unimodal_logits).detach())
-    assert float(found["lfm.gap"].detach()) == pytest.approx(2 * 0.2 * gap)
-    assert float(found["other"]) == 1.0
+    assert float(result["lfm.gap"].detach()) == pytest.approx(2 * 0.2 * gap)
+    assert float(result["other"]) == 1.0
     assert LFM().losses({}, step) == {}  # without a fused loss there is nothing to weight
 
 
@@ -76,15 +76,15 @@ def test_a1_follows_the_validation_gradient():
     parts = {"fused": {"a": 0.75, "b": 1.5}, "lfm.gap": {"a": 0.5, "b": -0.25}}
     # a: 2 - 1 = 1; b: -1 - 2 = -3. With grad l_val = (2, 1): 2 - 3 = -1, so the cosine is
     # -1 / sqrt(10 * 5).
-    found = learned(parts, {"a": 2.0, "b": 1.0}, start=0.25, rate=0.1)
-    assert found == pytest.approx(0.25 - 0.1 / math.sqrt(50))
+    result = learned(parts, {"a": 2.0, "b": 1.0}, start=0.25, rate=0.1)
+    assert result == pytest.approx(0.25 - 0.1 / math.sqrt(50))
     # Agreement lowers the validation loss, so a1 grows: <(1, -3), (2, -1)> = 5.
-    found = learned(parts, {"a": 2.0, "b": -1.0}, start=0.25, rate=0.1)
-    assert found == pytest.approx(0.25 + 0.1 * 5 / math.sqrt(50))
+    result = learned(parts, {"a": 2.0, "b": -1.0}, start=0.25, rate=0.1)
+    assert result == pytest.approx(0.25 + 0.1 * 5 / math.sqrt(50))
     # Parallel to d g / d a1, a1 moves by the rate, at any size of the gradient.
     for size in (1e-6, 1e6):
-        found = learned(parts, {"a": size, "b": -3 * size}, start=0.25, rate=0.1)
-        assert found == pytest.approx(0.35)
+        result = learned(parts, {"a": size, "b": -3 * size}, start=0.25, rate=0.1)
+        assert result == pytest.approx(0.35)
 
 
 def test_a1_stays_where_validation_has_no_gradient():
@@ -113,20 +113,20 @@ def test_the_slope_is_the_derivative():
     balancer = LFM(rate=1.0, every=1)
     trainer = small_trainer([balancer], batch_size=12, optimizer="sgd", clip=0.0)
     model, lr = trainer.model, 1e-2
-    seen = {}
+    recorded = {}
     plain = balancer._slope
 
     def noted(gradients, step):
         # The batch is all 12 clips of validation, so it does not depend on the drawn order.
         slope, largest = plain(gradients, step)
-        seen["slope"] = float(slope)
-        assert abs(seen["slope"]) <= float(largest)
+        recorded["slope"] = float(slope)
+        assert abs(recorded["slope"]) <= float(largest)
         for m in gradients.modalities:
             parameters = gradients.parameters(m)
             for loss, weight in (("fused", 0.5), ("lfm.gap", 0.5)):
                 for p, g in zip(parameters, gradients.part(loss, m), strict=True):
-                    seen.setdefault(loss, []).append((p, g / weight))
-        seen["before"] = [(p, p.detach().clone()) for p in model.parameters()]
+                    recorded.setdefault(loss, []).append((p, g / weight))
+        recorded["before"] = [(p, p.detach().clone()) for p in model.parameters()]
         return slope, largest
 
     balancer._slope = noted
@@ -134,15 +134,15 @@ def test_the_slope_is_the_derivative():
     values = []
     for a1 in (0.4, 0.6):
         with torch.no_grad():
-            for p, value in seen["before"]:
+            for p, value in recorded["before"]:
                 p.copy_(value)
             for loss, weight in (("fused", 1 - a1), ("lfm.gap", a1)):
-                for p, g in seen[loss]:
+                for p, g in recorded[loss]:
                     p.sub_(lr * weight * g)
         generator = torch.Generator().manual_seed(0)
         values.append(float(trainer.context.batch("val", 12, generator).fused_loss.detach()))
     # d l_val / d a1 = -lr * slope, up to the curvature of l_val over the step.
-    assert (values[1] - values[0]) / 0.2 == pytest.approx(-lr * seen["slope"], rel=0.1)
+    assert (values[1] - values[0]) / 0.2 == pytest.approx(-lr * recorded["slope"], rel=0.1)
 
 
 def test_one_modality_changes_nothing():

@@ -47,8 +47,8 @@ def test_by_hand():
         }
     )
     # The scale doubles all: branches 2 * 0.5, but voice 2 * 0.25, head 2 * 3, probes 2.
-    found = rates(LearningRates(branch=0.5, head=3.0, only=("voice:0.25",), scale=2.0), lr=1.0)
-    assert found == pytest.approx(
+    result = rates(LearningRates(branch=0.5, head=3.0, only=("voice:0.25",), scale=2.0), lr=1.0)
+    assert result == pytest.approx(
         {
             ("branch", "voice"): 0.5,
             ("branch", "face"): 1.0,
@@ -81,10 +81,10 @@ def test_the_optimizer_uses_the_rates(strategy):
     chosen = {} if strategy is None else {"strategy": strategy}
     balancer = LearningRates(branch=0.1, only=("face:0.5",))
     groups = small_trainer([balancer], lr=0.01, **chosen).optimizer.groups
-    found = {(g.role, g.modality): g.lr for g in groups}
-    assert found["branch", "voice"] == pytest.approx(0.001)
-    assert found["branch", "face"] == pytest.approx(0.005)
-    assert found["head", None] == pytest.approx(0.01)
+    result = {(g.role, g.modality): g.lr for g in groups}
+    assert result["branch", "voice"] == pytest.approx(0.001)
+    assert result["branch", "face"] == pytest.approx(0.005)
+    assert result["head", None] == pytest.approx(0.01)
 
 
 def test_the_schedule_multiplies_the_rates():
@@ -104,7 +104,7 @@ def test_an_unknown_modality():
 
 
 @pytest.mark.parametrize(
-    ("bad", "said"),
+    ("bad", "output"),
     [
         ({"branch": 0.0}, "branch=0.0"),
         ({"head": -1.0}, "head=-1.0"),
@@ -117,6 +117,6 @@ def test_an_unknown_modality():
         ({"only": ("mel:1", "mel:2")}, "'mel' twice"),
     ],
 )
-def test_wrong_parameters(bad, said):
-    with pytest.raises(ParameterError, match=said):
+def test_wrong_parameters(bad, output):
+    with pytest.raises(ParameterError, match=output):
         LearningRates(**bad)

@@ -42,9 +42,9 @@ def pull(clips, labels):
 def test_two_classes_by_hand():
     # p of class 0 is 3/4 by a (log 3 against 0) and 1/2 by b, so w = 1/4.
     # MSE = (log 3)^2 / 2; KL = 3/4 log(3/2) + 1/4 log(1/2).
-    found = pull({"a": [[math.log(3), 0.0]], "b": [[0.0, 0.0]]}, [0])
+    result = pull({"a": [[math.log(3), 0.0]], "b": [[0.0, 0.0]]}, [0])
     kl = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
-    assert found == pytest.approx(0.25 * (math.log(3) ** 2 / 2 + kl))
+    assert result == pytest.approx(0.25 * (math.log(3) ** 2 / 2 + kl))
 
 
 def test_no_pull_if_neither_modality_is_right():
@@ -52,8 +52,8 @@ def test_no_pull_if_neither_modality_is_right():
 
 
 def test_equal_modalities_have_no_pull():
-    same = [[1.0, 0.5, -1.0]]
-    assert pull({"a": same, "b": same, "c": same}, [0]) == 0
+    equal = [[1.0, 0.5, -1.0]]
+    assert pull({"a": equal, "b": equal, "c": equal}, [0]) == 0
 
 
 def test_three_modalities_are_the_mean_over_pairs():
@@ -87,17 +87,17 @@ def test_losses_reach_the_branches_and_not_the_probes(strategy):
     step = small_step(model)
     balancer = MBSD(strength=2.0)
     balancer.setup(step.context)
-    found = balancer.losses({"fused": step.fused_loss}, step)
-    assert list(found) == ["fused", "unimodal.voice", "unimodal.face", "mbsd.pull"]
+    result = balancer.losses({"fused": step.fused_loss}, step)
+    assert list(result) == ["fused", "unimodal.voice", "unimodal.face", "mbsd.pull"]
     expected = 2 * pull_of(step.unimodal_logits, step.labels).detach()
-    assert torch.allclose(found["mbsd.pull"], expected)
+    assert torch.allclose(result["mbsd.pull"], expected)
     assert balancer.metrics()["mbsd.pull"] == pytest.approx(float(expected) / 2)
     for m in model.modalities:
         probe = model.probes[m].weight
         branch = model.branches[m].first.weight
         for name in (f"unimodal.{m}", "mbsd.pull"):
             grads = torch.autograd.grad(
-                found[name], [probe, branch], retain_graph=True, allow_unused=True
+                result[name], [probe, branch], retain_graph=True, allow_unused=True
             )
             assert grads[0] is None
             assert float(grads[1].abs().max()) > 0
@@ -108,11 +108,11 @@ def test_with_several_passes_each_loss_is_counted_once():
     counted = []
     for passed in (Pass(("voice",)), Pass(("face", "text"))):
         step.current = passed
-        found = MBSD().losses({}, step)
-        counted.append(list(found))
+        result = MBSD().losses({}, step)
+        counted.append(list(result))
     assert counted == [["unimodal.voice"], ["unimodal.face", "unimodal.text", "mbsd.pull"]]
     shown = {m: step.unimodal_logits[m] for m in ("face", "text")}
-    assert torch.allclose(found["mbsd.pull"], pull_of(shown, step.labels))
+    assert torch.allclose(result["mbsd.pull"], pull_of(shown, step.labels))
 
 
 def test_one_modality_adds_nothing():

@@ -39,25 +39,25 @@ class Note(Balancer):
 
 def test_the_projector_by_hand():
     # r = (3, 4), P = I: k = r, <r, k> = 25, so P = I - r r^T / (0.1 + 25).
-    found = projector_after(torch.eye(2), torch.tensor([3.0, 4.0]), 0.1)
+    result = projector_after(torch.eye(2), torch.tensor([3.0, 4.0]), 0.1)
     expected = np.eye(2) - np.array([[9, 12], [12, 16]]) / 25.1
-    assert found.numpy() == pytest.approx(expected, abs=1e-6)
+    assert result.numpy() == pytest.approx(expected, abs=1e-6)
     # The projector removes almost all of the component along r, and keeps the orthogonal component.
-    assert (found @ torch.tensor([3.0, 4.0])).tolist() == pytest.approx(
+    assert (result @ torch.tensor([3.0, 4.0])).tolist() == pytest.approx(
         [3 * 0.1 / 25.1, 4 * 0.1 / 25.1], abs=1e-5
     )
-    assert (found @ torch.tensor([-4.0, 3.0])).tolist() == pytest.approx([-4.0, 3.0], abs=1e-5)
+    assert (result @ torch.tensor([-4.0, 3.0])).tolist() == pytest.approx([-4.0, 3.0], abs=1e-5)
 
 
 @given(st.lists(st.lists(st.floats(-3, 3), min_size=3, max_size=3), min_size=1, max_size=6))
 def test_the_projector_is_that_of_recursive_least_squares(inputs):
-    found = torch.eye(3, dtype=torch.float64)
+    result = torch.eye(3, dtype=torch.float64)
     for r in inputs:
-        found = projector_after(found, torch.tensor(r, dtype=torch.float64), 0.1)
+        result = projector_after(result, torch.tensor(r, dtype=torch.float64), 0.1)
     # With a constant a the projector is (I + sum of r r^T / a)^-1: symmetric, eigenvalues in (0,
     # 1].
     expected = np.linalg.inv(np.eye(3) + sum(np.outer(r, r) for r in inputs) / 0.1)
-    assert found.numpy() == pytest.approx(expected, abs=1e-6)
+    assert result.numpy() == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -95,7 +95,7 @@ def test_a_falls_within_an_epoch():
     balancer = MLA(a=0.1)
     trainer = small_trainer([balancer], strategy=Sum, epochs=2)  # several steps per epoch
     n = trainer.context.steps_per_epoch
-    note, seen = Note(), []
+    note, recorded = Note(), []
     trainer.balancers.append(note)
     note.setup(trainer.context)
     from fusion.plugins.balancers import mla
@@ -103,7 +103,7 @@ def test_a_falls_within_an_epoch():
     original = mla.projector_after
 
     def spy(before, r, a):
-        seen.append(a)
+        recorded.append(a)
         return original(before, r, a)
 
     mla.projector_after = spy
@@ -112,7 +112,7 @@ def test_a_falls_within_an_epoch():
     finally:
         mla.projector_after = original
     expected = [0.1 ** (1 + i / n) for i in range(n) for _ in range(2)] * 2
-    assert seen == pytest.approx(expected)
+    assert recorded == pytest.approx(expected)
 
 
 def test_the_projector_is_reset_in_each_epoch():
@@ -137,14 +137,14 @@ class Asking(Balancer):
 
 @pytest.mark.parametrize("strategy", [Sum, SmallMaps])
 def test_forward_passes_of_other_balancers_are_ignored(strategy):
-    found = []
-    for others in ([], [Asking()]):
+    result = []
+    for rest in ([], [Asking()]):
         balancer = MLA()
-        trainer = small_trainer([balancer, *others], strategy=strategy)
+        trainer = small_trainer([balancer, *rest], strategy=strategy)
         one_step(trainer)
         assert not trainer.model.strategy.head._forward_hooks  # hooks are removed
-        found.append(balancer._projectors["head"])
-    assert torch.equal(*found)
+        result.append(balancer._projectors["head"])
+    assert torch.equal(*result)
 
 
 @pytest.mark.parametrize("a", [0.0, 1.5])

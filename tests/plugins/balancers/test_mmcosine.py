@@ -62,12 +62,12 @@ def test_one_block_by_hand():
 
 def test_scores_do_not_depend_on_sizes():
     strategy = MMCosine().adapt(Concat(DIMS, 3), DIMS)
-    given = inputs(strategy)
-    plain = strategy(given).detach()
-    assert torch.allclose(strategy({"a": 100 * given["a"], "b": given["b"]}), plain, atol=1e-4)
+    passed = inputs(strategy)
+    plain = strategy(passed).detach()
+    assert torch.allclose(strategy({"a": 100 * passed["a"], "b": passed["b"]}), plain, atol=1e-4)
     with torch.no_grad():
         strategy.head.weight[:, :8] *= 7
-    assert torch.allclose(strategy(given), plain, atol=1e-4)
+    assert torch.allclose(strategy(passed), plain, atol=1e-4)
     assert float(plain.abs().max()) <= 20
 
 
@@ -90,19 +90,19 @@ def test_every_strategy_with_a_last_linear_layer(cls, layer, blocks):
     torch.manual_seed(0)
     strategy = cls(DIMS, 5)
     before = {n: x.clone() for n, x in strategy.state_dict().items()}
-    found = MMCosine().adapt(strategy, DIMS)
-    assert found is strategy
-    assert {n: x.blocks for n, x in heads(found).items()} == {layer: blocks}
+    result = MMCosine().adapt(strategy, DIMS)
+    assert result is strategy
+    assert {n: x.blocks for n, x in heads(result).items()} == {layer: blocks}
     # No other layer has changed, and the weights are as before.
-    after = found.state_dict()
+    after = result.state_dict()
     assert set(before) - set(after) <= {f"{layer}.bias"}
     assert all(torch.equal(x, before[n]) for n, x in after.items())
-    given = inputs(found)
-    found.train()
-    scores = found(given)
+    passed = inputs(result)
+    result.train()
+    scores = result(passed)
     assert scores.shape == (3, 5)
     scores.square().sum().backward()
-    assert float(heads(found)[layer].weight.grad.abs().max()) > 0
+    assert float(heads(result)[layer].weight.grad.abs().max()) > 0
 
 
 class Weighted(Strategy):
@@ -208,15 +208,15 @@ def test_a_head_is_not_replaced_twice():
 
 @pytest.mark.parametrize("cls", [Concat, Weighted, Bottleneck])
 def test_an_adapted_strategy_can_be_saved_and_copied(cls):
-    made = [MMCosine().adapt(cls(DIMS, 3), DIMS).eval() for _ in range(2)]
-    given = inputs(made[0])
-    expected = made[0](given)
+    created = [MMCosine().adapt(cls(DIMS, 3), DIMS).eval() for _ in range(2)]
+    passed = inputs(created[0])
+    expected = created[0](passed)
     file = io.BytesIO()
-    torch.save(made[0].state_dict(), file)
+    torch.save(created[0].state_dict(), file)
     file.seek(0)
-    made[1].load_state_dict(torch.load(file, weights_only=True))
-    for again in (made[1], copy.deepcopy(made[0]), pickle.loads(pickle.dumps(made[0]))):
-        assert torch.equal(again(given), expected)
+    created[1].load_state_dict(torch.load(file, weights_only=True))
+    for again in (created[1], copy.deepcopy(created[0]), pickle.loads(pickle.dumps(created[0]))):
+        assert torch.equal(again(passed), expected)
 
 
 def test_adapting_draws_no_random_numbers_and_changes_no_statistics():
@@ -233,11 +233,11 @@ def test_adapting_draws_no_random_numbers_and_changes_no_statistics():
 
 def test_a_zero_embedding_adds_nothing_and_has_a_finite_gradient():
     strategy = MMCosine().adapt(Concat(DIMS, 3), DIMS)
-    given = inputs(strategy)
-    blank = torch.zeros_like(given["b"], requires_grad=True)
-    scores = strategy({"a": given["a"], "b": blank})
+    passed = inputs(strategy)
+    blank = torch.zeros_like(passed["b"], requires_grad=True)
+    scores = strategy({"a": passed["a"], "b": blank})
     alone = 10 * torch.nn.functional.cosine_similarity(
-        given["a"][:, None], strategy.head.weight[None, :, :8], dim=2
+        passed["a"][:, None], strategy.head.weight[None, :, :8], dim=2
     )
     assert torch.allclose(scores, alone, atol=1e-4)
     (gradient,) = torch.autograd.grad(scores.sum(), blank)

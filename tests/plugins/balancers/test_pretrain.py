@@ -83,8 +83,8 @@ def test_stages():
     trainer = small_trainer([Pretrain(source="own", share=0.5)], epochs=5)
     trainer.fit()
     # floor(0.5 * 5) = 2 epochs are in the stage "alone", and none of them may be selected.
-    found = [(r["stage"], r["candidate"]) for r in trainer.progress.history]
-    assert found == [("alone", False)] * 2 + [("together", True)] * 3
+    result = [(r["stage"], r["candidate"]) for r in trainer.progress.history]
+    assert result == [("alone", False)] * 2 + [("together", True)] * 3
     assert trainer.progress.best_epoch > 2
 
 
@@ -94,11 +94,11 @@ def test_source_own_does_not_start_from_the_baselines():
 
 
 @STRATEGIES
-@pytest.mark.parametrize("others", [[], [Fused()]])
+@pytest.mark.parametrize("rest", [[], [Fused()]])
 @pytest.mark.parametrize("first", [True, False])
-def test_in_the_stage_alone_a_branch_learns_only_from_its_probe(strategy, others, first):
+def test_in_the_stage_alone_a_branch_learns_only_from_its_probe(strategy, rest, first):
     own = Pretrain(source="own")
-    balancers = [own, *others] if first else [*others, own]
+    balancers = [own, *rest] if first else [*rest, own]
     trainer = small_trainer(balancers, 3, strategy=strategy, weight_decay=0.0, clip=0.0)
     trainer._enter(own.stage(1))
     step = one_step(trainer, epoch=1)
@@ -140,11 +140,11 @@ def test_only_the_fused_loss_is_dropped_in_the_stage_alone():
     own = Pretrain(source="own")
     trainer = small_trainer([own])
     step = one_step(trainer, epoch=1)
-    given = {"fused": torch.tensor(1.0), "another.loss": torch.tensor(2.0)}
+    passed = {"fused": torch.tensor(1.0), "another.loss": torch.tensor(2.0)}
     step.epoch = 1
-    assert set(own.losses(given, step)) == {"unimodal.voice", "unimodal.face", "another.loss"}
+    assert set(own.losses(passed, step)) == {"unimodal.voice", "unimodal.face", "another.loss"}
     step.epoch = 2
-    assert own.losses(given, step) is given
+    assert own.losses(passed, step) is passed
 
 
 @pytest.mark.parametrize(("epoch", "names"), [(1, set()), (2, {"fused"})])

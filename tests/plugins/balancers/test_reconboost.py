@@ -43,8 +43,8 @@ def step_of(scores, labels, epoch):
     return StandIn(
         epoch=epoch,
         modalities=list(scores),
-        fuse=lambda seen: scores[seen[0]],
-        cross_entropy=lambda logits, seen: functional.cross_entropy(logits, labels),
+        fuse=lambda recorded: scores[recorded[0]],
+        cross_entropy=lambda logits, recorded: functional.cross_entropy(logits, labels),
     )
 
 

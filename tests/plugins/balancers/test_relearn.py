@@ -24,8 +24,8 @@ class TestRelearn(BalancerSuite):
 
 def test_purity_by_hand():
     # Cluster 0 holds classes 0 0 1, cluster 1 holds 2 1 1: (2 + 2) / 6.
-    found = purity(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 2, 1, 1]))
-    assert found == pytest.approx(4 / 6)
+    result = purity(np.array([0, 0, 0, 1, 1, 1]), np.array([0, 0, 1, 2, 1, 1]))
+    assert result == pytest.approx(4 / 6)
     assert purity(np.array([0, 1, 2]), np.array([1, 1, 1])) == 1.0
 
 
@@ -34,9 +34,9 @@ def test_clusters():
     centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     which = np.arange(60) % 3
     points = centres[which] + 0.1 * rng.normal(size=(60, 2))
-    found = clusters(points, 3, seed=0)
-    assert purity(found, which) == 1.0 and len(set(found)) == 3
-    assert np.array_equal(clusters(points, 3, seed=0), found)  # the result depends on `seed` only
+    result = clusters(points, 3, seed=0)
+    assert purity(result, which) == 1.0 and len(set(result)) == 3
+    assert np.array_equal(clusters(points, 3, seed=0), result)  # the result depends on `seed` only
     # Embeddings that are equal for all clips, or have fewer distinct values than clusters.
     assert list(clusters(np.zeros((5, 2)), 3, seed=0)) == [0] * 5
     assert purity(clusters(points.round(-1), 4, seed=0), which) == 1.0
@@ -99,14 +99,14 @@ def test_number_of_moves():
     balancer = Relearn(every=2, times=2)
     model = small_model()
     balancer.setup(context_of(model, KNOWN, epochs=10))
-    asked = []
-    balancer._move = lambda m, weight: asked.append(m)
+    requested = []
+    balancer._move = lambda m, weight: requested.append(m)
     for epoch in range(1, 11):
         balancer.epoch_end(epoch, {})
-    assert asked == ["voice", "face"] * 2
+    assert requested == ["voice", "face"] * 2
     balancer.setup(context_of(model, KNOWN, epochs=2))
     balancer.epoch_end(2, {})  # no move after the last epoch
-    assert asked == ["voice", "face"] * 2
+    assert requested == ["voice", "face"] * 2
 
 
 def test_a_frozen_branch_is_not_moved():

@@ -59,19 +59,19 @@ def test_number_of_copies_of_a_clip():
 
 
 def test_copies_show_one_modality():
-    found = with_copies(
+    result = with_copies(
         Clips(np.array([10, 11, 12])), np.array([[0, 2], [0, 0], [1, 1]]), ["a", "b"]
     )
-    assert found.indices.tolist() == [10, 11, 12, 10, 10, 12, 12]
+    assert result.indices.tolist() == [10, 11, 12, 10, 10, 12, 12]
     shown = [[True, True]] * 3 + [[False, True]] * 2 + [[True, False], [False, True]]
-    assert found.present.tolist() == shown
+    assert result.present.tolist() == shown
 
 
 def test_a_missing_modality_can_not_be_shown_alone():
     present = np.array([[True, False]])
-    found = with_copies(Clips(np.array([4]), present), np.array([[1, 3]]), ["a", "b"])
-    assert found.indices.tolist() == [4, 4]
-    assert found.present.tolist() == [[True, False], [True, False]]
+    result = with_copies(Clips(np.array([4]), present), np.array([[1, 3]]), ["a", "b"])
+    assert result.indices.tolist() == [4, 4]
+    assert result.present.tolist() == [[True, False], [True, False]]
 
 
 def test_the_order_of_the_modalities_does_not_matter():
@@ -83,10 +83,10 @@ def test_the_order_of_the_modalities_does_not_matter():
 
 
 def test_clips_are_looked_up_by_their_index():
-    asked = []
+    requested = []
 
     def outputs(part, *, subsets=False):
-        asked.append((part, subsets))
+        requested.append((part, subsets))
         return known(["a", "b"], TWO, indices=[70, 10, 20, 60, 30, 50, 40])
 
     balancer = SMV(start=2)
@@ -94,12 +94,12 @@ def test_clips_are_looked_up_by_their_index():
     clips = Clips(np.array([10, 10, 30]))
     assert balancer.clips(clips, 2) is clips
     assert balancer.metrics() == {}
-    found = balancer.clips(clips, 3)
-    assert asked == [("train", True)]
+    result = balancer.clips(clips, 3)
+    assert requested == [("train", True)]
     # Clip 10 has the values (1.5, 0.5): one copy of b for each of its two occurrences. Clip 30 has
     # (-0.5, 0.5): three copies of a and one of b.
-    assert found.indices.tolist() == [10, 10, 30, 10, 10, 30, 30, 30, 30]
-    assert found.present[3:].sum(axis=0).tolist() == [3, 3]
+    assert result.indices.tolist() == [10, 10, 30, 10, 10, 30, 30, 30, 30]
+    assert result.present[3:].sum(axis=0).tolist() == [3, 3]
     means = np.mean(VALUES, axis=0)
     assert balancer.metrics() == pytest.approx({"smv.a": means[0], "smv.b": means[1]})
 
@@ -115,11 +115,11 @@ def test_one_modality_changes_nothing():
 def test_the_values_sum_to_the_accuracy(strategy):
     balancer = SMV(start=0)
     trainer = small_trainer([balancer], 3, strategy=strategy)
-    found = balancer.clips(Clips(trainer.train), 1)
-    seen = trainer.context.outputs("train")
-    accuracy = float((seen.logits.argmax(dim=1) == seen.labels).float().mean())
+    result = balancer.clips(Clips(trainer.train), 1)
+    recorded = trainer.context.outputs("train")
+    accuracy = float((recorded.logits.argmax(dim=1) == recorded.labels).float().mean())
     assert sum(balancer.metrics().values()) == pytest.approx(3 * accuracy, abs=1e-5)
-    alone = found.present[len(trainer.train) :]
+    alone = result.present[len(trainer.train) :]
     assert len(alone) > 0
     assert (alone.sum(axis=1) == 1).all()
 

@@ -53,8 +53,8 @@ def test_the_weight_is_linear():
     step = small_step()
     expected = float(functional.cross_entropy(step.unimodal["voice"].detach(), step.labels))
     for gamma in (0.0, 1.0, 4.0):
-        found = UnimodalLoss(gamma=gamma).losses({}, step)["unimodal.voice"]
-        assert float(found.detach()) == pytest.approx(gamma * expected)
+        result = UnimodalLoss(gamma=gamma).losses({}, step)["unimodal.voice"]
+        assert float(result.detach()) == pytest.approx(gamma * expected)
 
 
 def test_with_several_passes_each_loss_is_counted_once():

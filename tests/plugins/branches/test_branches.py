@@ -113,12 +113,12 @@ def test_statistics_are_means_and_deviations_over_time_per_row():
     branch = CNN((1, 8, 8), 5, blocks=2, channels=3, pooling="statistics", dropout=0.0).eval()
     maps = torch.randn(2, 3, 2, 7)  # (B, C, H, W)
     assert branch.embed.in_features == 2 * 3 * 2
-    taken = []
-    branch.embed.register_forward_hook(lambda module, args, _: taken.append(args[0]))
+    used = []
+    branch.embed.register_forward_hook(lambda module, args, _: used.append(args[0]))
     branch.pool(maps)
     for clip in range(2):
         rows = maps[clip].reshape(6, 7).double().numpy()
-        means, deviations = taken[0][clip].detach().double().split(6)
+        means, deviations = used[0][clip].detach().double().split(6)
         assert means.tolist() == pytest.approx(rows.mean(axis=1), abs=1e-6)
         assert deviations.tolist() == pytest.approx((rows.var(axis=1) + 1e-4) ** 0.5, abs=1e-6)
 
@@ -161,14 +161,14 @@ def test_normalise_standardises_each_value_of_the_input():
     branch = MLP((1, 4, 4), 5, hidden=7, shrink=2, normalise=True, dropout=0.0).train()
     scales = 10.0 ** torch.arange(-3, 1).float().reshape(1, 1, 2, 2)
     x = scales * torch.randn(64, 1, 2, 2) + 5 * scales
-    seen = []
+    recorded = []
     linear = next(layer for layer in branch.layers if isinstance(layer, torch.nn.Linear))
-    linear.register_forward_hook(lambda module, args, _: seen.append(args[0]))
+    linear.register_forward_hook(lambda module, args, _: recorded.append(args[0]))
     branch(x.repeat_interleave(2, 2).repeat_interleave(2, 3))
-    assert seen[0].shape == (64, 4)
-    assert seen[0].mean(0).tolist() == pytest.approx([0.0] * 4, abs=1e-4)
+    assert recorded[0].shape == (64, 4)
+    assert recorded[0].mean(0).tolist() == pytest.approx([0.0] * 4, abs=1e-4)
     # The result is not exact: the normalisation adds 1e-5 to the variance, which is 1e-6 at least.
-    assert seen[0].std(0, unbiased=False)[2:].tolist() == pytest.approx([1.0] * 2, abs=0.1)
+    assert recorded[0].std(0, unbiased=False)[2:].tolist() == pytest.approx([1.0] * 2, abs=0.1)
     assert not list(branch.layers[1].parameters())  # without weights
 
 

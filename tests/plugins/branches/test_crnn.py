@@ -73,10 +73,10 @@ def test_the_mean_over_frequency_does_not_depend_on_the_order_of_bands():
     torch.manual_seed(0)
     flat, mean = (CRNN((1, 32, 8), frequency=f).eval() for f in ("flatten", "mean"))
     local = torch.randn(1, 64, 2, 2)
-    for branch, same in ((flat, False), (mean, True)):
+    for branch, equal in ((flat, False), (mean, True)):
         branch.blocks.forward = lambda x: x
-        found = torch.allclose(branch.maps(local), branch.maps(local.flip(2)), atol=1e-6)
-        assert found is same
+        result = torch.allclose(branch.maps(local), branch.maps(local.flip(2)), atol=1e-6)
+        assert result is equal
 
 
 def test_the_embedding_is_the_mean_over_time():

@@ -36,12 +36,12 @@ def test_the_shape_of_every_stage(shape, stem, sides):
     branch = ResNet(shape, width=4).eval()
     assert branch.stem[0].kernel_size == ((7, 7) if stem == "large" else (3, 3))
     x = branch.stem(torch.randn(1, *shape))
-    found = [tuple(x.shape[1:])]
+    result = [tuple(x.shape[1:])]
     for stage in branch.stages:
         x = stage(x)
-        found.append(tuple(x.shape[1:]))
+        result.append(tuple(x.shape[1:]))
     expected = [(wide, *side) for wide, side in zip((4, 4, 8, 16, 32), sides, strict=True)]
-    assert found == expected
+    assert result == expected
     assert branch.map_channels == 32
 
 

@@ -42,8 +42,8 @@ def test_the_forward_pass_equals_numpy(shape, pooling):
         for layer in range(2):
             tokens = encoder_layer(tokens, p, f"layers.{layer}", 2)
         tokens = layer_norm(tokens, p, "layers.2")
-        found = maps[clip].detach().flatten(1).T.numpy()
-        np.testing.assert_allclose(found, tokens, atol=1e-4)
+        result = maps[clip].detach().flatten(1).T.numpy()
+        np.testing.assert_allclose(result, tokens, atol=1e-4)
         pooled = tokens.mean(axis=0)
         if pooling == "class":
             pooled = attention(p["class_token"][0], tokens, p, "attention", 2)[0]

@@ -105,11 +105,11 @@ def test_emotions_of_held_out_speakers_are_recognised_above_chance(home):
     clips = list(Demo(None).clips())
     x = np.stack([statistics(clip.recording.path) for clip in clips])
     y = np.array([clip.label for clip in clips])
-    found = cross_val_predict(
+    result = cross_val_predict(
         make_pipeline(StandardScaler(), SVC(C=3)), x, y,
         groups=[clip.speaker for clip in clips], cv=GroupKFold(8),
     )  # fmt: skip
-    assert 0.35 < balanced_accuracy_score(y, found) < 0.85
+    assert 0.35 < balanced_accuracy_score(y, result) < 0.85
 
 
 def statistics(path):

@@ -89,8 +89,8 @@ def test_shared_labels_and_dropped_clips(name, tmp_path):
 @pytest.mark.parametrize("name", FILES)
 def test_only_its_own_corpus_recognises_a_folder(name, tmp_path):
     touch(tmp_path, *FILES[name], "notes/talk.wav")  # one unknown file is tolerated
-    found = [n for n, cls in CORPORA.items() if cls.detect(tmp_path) and cls.priority > 0]
-    assert found == [name]
+    result = [n for n, cls in CORPORA.items() if cls.detect(tmp_path) and cls.priority > 0]
+    assert result == [name]
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,8 @@ def test_files_below_root_are_found_by_name_with_any_extension(tmp_path):
     (tmp_path / "audio/b.wav").touch()
     table = tmp_path / "t.csv"
     table.write_text("path,label,speaker\nx/y/a.wav,happy,1\nb.wav,sad,2\n")
-    found = [c.recording.path for c in load(table, root=str(tmp_path / "audio")).clips]
-    assert sorted(p.name for p in found) == ["a.flac", "b.wav"]
+    result = [c.recording.path for c in load(table, root=str(tmp_path / "audio")).clips]
+    assert sorted(p.name for p in result) == ["a.flac", "b.wav"]
 
 
 HEAD = "path,label,speaker,start,split\na.wav,happy,1,,\n"
@@ -244,8 +244,8 @@ def test_emobox_speakers(tmp_path, name, key, wav, listed, speaker):
         other_key = "iemocap-Ses05M_impro01_F021"
         parts[1, "test"] = [(other_key, *other[1:])]
         folder = emobox(tmp_path, name, parts, {key: listed, other_key: "Ses05M"})
-    found = {c.name: c.speaker for c in load(folder).clips}
-    assert found[key] == f"{name}-{speaker}"
+    result = {c.name: c.speaker for c in load(folder).clips}
+    assert result[key] == f"{name}-{speaker}"
 
 
 def test_emobox_clips_without_speakers_are_refused(tmp_path):

@@ -18,8 +18,8 @@ def cubical(image: np.ndarray) -> list[Bars]:
     """Finite superlevel bars by gudhi, from the sublevel sets of the negative image."""
     complex_ = gudhi.CubicalComplex(top_dimensional_cells=-image.astype(np.float64))
     complex_.compute_persistence(homology_coeff_field=2, min_persistence=0)
-    found = [-complex_.persistence_intervals_in_dimension(d).reshape(-1, 2) for d in (0, 1)]
-    return [listed(bars[np.isfinite(bars[:, 1]) & (bars[:, 0] > bars[:, 1])]) for bars in found]
+    result = [-complex_.persistence_intervals_in_dimension(d).reshape(-1, 2) for d in (0, 1)]
+    return [listed(bars[np.isfinite(bars[:, 1]) & (bars[:, 0] > bars[:, 1])]) for bars in result]
 
 
 def listed(bars: np.ndarray) -> Bars:
@@ -77,8 +77,8 @@ def test_bars_of_images_without_ties_equal_gudhis(seed: int, rows: int, columns:
 @settings(max_examples=100, deadline=None)
 @given(images(4))
 def test_bars_of_series_equal_those_of_images_of_one_row(series: np.ndarray) -> None:
-    found = series_bars(series)
-    assert [listed(bars) for bars in found] == [cubical(row[None])[0] for row in series]
+    result = series_bars(series)
+    assert [listed(bars) for bars in result] == [cubical(row[None])[0] for row in series]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1), (7, 5)])
@@ -116,8 +116,8 @@ def test_peaks_are_where_bars_are_born() -> None:
 def test_shifting_and_scaling_an_image_transforms_the_bars_equally(seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 50, (9, 11)).astype(np.float32)
     moved = image_bars(4 * image + 8)
-    for bars, others in zip(image_bars(image), moved, strict=True):
-        assert listed(4 * bars + 8) == listed(others)
+    for bars, rest in zip(image_bars(image), moved, strict=True):
+        assert listed(4 * bars + 8) == listed(rest)
 
 
 def test_every_finite_bar_of_a_series_ends_at_a_valley() -> None:

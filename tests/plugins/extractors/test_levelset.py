@@ -51,7 +51,7 @@ def by_name(bars: np.ndarray) -> dict[str, float]:
 
 
 def test_statistics_by_hand() -> None:
-    found = by_name(np.array([[6, 2], [5, 3], [9, 1], [4, 2]]))  # lengths 4, 2, 8, 2
+    result = by_name(np.array([[6, 2], [5, 3], [9, 1], [4, 2]]))  # lengths 4, 2, 8, 2
     shares = np.array([4, 2, 8, 2]) / 16
     expected = {
         "number of bars": 4,
@@ -75,8 +75,8 @@ def test_statistics_by_hand() -> None:
     }
     longest = [8, 4, 2, 2, 0, 0, 0, 0]
     expected |= {f"persistence of bar {i + 1}": length for i, length in enumerate(longest)}
-    assert list(found) == list(expected)
-    np.testing.assert_allclose(list(found.values()), list(expected.values()), rtol=1e-6)
+    assert list(result) == list(expected)
+    np.testing.assert_allclose(list(result.values()), list(expected.values()), rtol=1e-6)
 
 
 def by_numpy(bars: np.ndarray) -> np.ndarray:
@@ -106,9 +106,9 @@ def test_statistics_equal_numpys(seed: int, count: int, side: float) -> None:
 
 def test_statistics_of_no_bars_are_zero_and_one_bar_has_no_entropy() -> None:
     assert not bar_statistics(np.empty((0, 2), np.float32)).any()
-    found = by_name(np.array([[3.0, 1.0]]))
-    assert (found["number of bars"], found["persistent entropy"]) == (1, 0)
-    assert found["90th percentile of persistence"] == found["mean persistence"] == 2
+    result = by_name(np.array([[3.0, 1.0]]))
+    assert (result["number of bars"], result["persistent entropy"]) == (1, 0)
+    assert result["90th percentile of persistence"] == result["mean persistence"] == 2
 
 
 def test_bars_of_any_length_make_finite_statistics() -> None:
@@ -140,23 +140,23 @@ def listed(bars: np.ndarray) -> list[tuple[float, float]]:
 
 def check_diagrams(extractor: LevelSet, source: Recording) -> None:
     """Compare all diagrams of a recording with those that gudhi computes from the same heights."""
-    heights, found = extractor.heights(source), iter(extractor.diagrams(source).items())
+    heights, result = extractor.heights(source), iter(extractor.diagrams(source).items())
     for part in np.array_split(heights, extractor.surface_bands):
         for dimension in (0, 1):
-            name, bars = next(found)
+            name, bars = next(result)
             assert name.endswith(f"H{dimension}")
             assert listed(bars) == finite_superlevel_bars(part, dimension)
     for part in np.array_split(heights, extractor.level_bands):
-        name, bars = next(found)
+        name, bars = next(result)
         assert name.startswith("levels")
         assert listed(bars) == finite_superlevel_bars(part.mean(axis=0)[None], 0)
     for contour, curve in zip(CONTOURS, contours(heights), strict=True):
         for side, sign in (("sublevel", -1), ("superlevel", 1)):
-            name, bars = next(found)
+            name, bars = next(result)
             assert name == f"contours {contour} {side}"
             assert (sign * bars[:, 0] > sign * bars[:, 1]).all()
             assert listed(sign * bars) == finite_superlevel_bars(sign * curve[None], 0)
-    assert next(found, None) is None
+    assert next(result, None) is None
 
 
 def test_diagrams_equal_gudhis(clip: Recording) -> None:
@@ -179,13 +179,13 @@ def test_heights_equal_the_mel_image(clip: Recording) -> None:
 def test_contours_by_hand() -> None:
     ten = 10.0  # dB: a factor of ten in power
     heights = np.array([[0, ten], [0, 0], [ten, 0], [0, 0]], np.float32)  # (4 bands, 2 frames)
-    found = dict(zip(CONTOURS, contours(heights), strict=True))
-    assert found["level"] == pytest.approx([10 * np.log10(13 / 4)] * 2)
-    assert found["centroid"] == pytest.approx([(1 + 20 + 3) / 13, (1 + 2 + 3) / 13])
-    assert found["tilt"] == pytest.approx([-5, 5])
-    assert found["flux"] == pytest.approx([0, 50**0.5])
+    result = dict(zip(CONTOURS, contours(heights), strict=True))
+    assert result["level"] == pytest.approx([10 * np.log10(13 / 4)] * 2)
+    assert result["centroid"] == pytest.approx([(1 + 20 + 3) / 13, (1 + 2 + 3) / 13])
+    assert result["tilt"] == pytest.approx([-5, 5])
+    assert result["flux"] == pytest.approx([0, 50**0.5])
     shares = np.array([10, 1, 1, 1]) / 13
-    assert found["entropy"] == pytest.approx([-(shares * np.log(shares)).sum()] * 2)
+    assert result["entropy"] == pytest.approx([-(shares * np.log(shares)).sum()] * 2)
 
 
 def test_the_middle_of_an_odd_number_of_bands_is_in_both_halves() -> None:
@@ -219,10 +219,10 @@ def test_reversed_time_changes_only_the_flux(clip: Recording) -> None:
     turned.heights = lambda _: np.ascontiguousarray(heights[:, ::-1])  # type: ignore[method-assign]
     differing = {
         name.split()[1]
-        for (name, bars), others in zip(
+        for (name, bars), rest in zip(
             extractor.diagrams(clip).items(), turned.diagrams(clip).values(), strict=True
         )
-        if listed(bars) != listed(others)
+        if listed(bars) != listed(rest)
     }
     assert differing <= {"flux"}
 

@@ -74,12 +74,12 @@ def test_few_bands_share_one_panel(recording):
     assert [p.kind for p in panels] == ["diagram", "bars", "image"] and len(panels[0].data) == 3
 
 
-@pytest.mark.parametrize("gone", [None, Recording(Path("/nowhere/a.wav"))])
-def test_only_statistics_if_the_recording_is_missing(gone):
+@pytest.mark.parametrize("missing", [None, Recording(Path("/nowhere/a.wav"))])
+def test_only_statistics_if_the_recording_is_missing(missing):
     extractor = LevelSet()
     array = np.arange(42 * 26, dtype=np.float32).reshape(42, 26)
     array[:, 3] = 0
-    (panel,) = extractor.panels(array, gone)
+    (panel,) = extractor.panels(array, missing)
     assert panel.data[""].shape == (26, 42) and panel.data[""].max() == 1
     assert not panel.data[""][3].any()
 

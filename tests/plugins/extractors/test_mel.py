@@ -46,9 +46,9 @@ def librosa_image(path: Path, **options: Any) -> np.ndarray:
     return (librosa.power_to_db(power, ref=np.max, top_db=80) + 80) / 80
 
 
-def fine(**given: Any) -> Mel:
+def fine(**passed: Any) -> Mel:
     """Make an extractor of 128 bands and frames of 16 ms."""
-    return Mel(**{"hop": 256, "n_mels": 128, "frames": 256} | given)
+    return Mel(**{"hop": 256, "n_mels": 128, "frames": 256} | passed)
 
 
 def test_the_default_has_half_the_resolution_on_both_axes(clip: Recording) -> None:

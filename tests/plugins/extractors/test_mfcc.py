@@ -25,8 +25,8 @@ def chirp(tmp_path):
 def test_equal_to_librosa(chirp):
     path, y = chirp
     expected = librosa.feature.mfcc(y=y, sr=16000, n_fft=1024, hop_length=256, n_mfcc=20)
-    found = MFCC(n_mfcc=20, frames=expected.shape[1]).extract(Recording(path))[0]
-    np.testing.assert_allclose(found, expected, atol=2e-3)  # values are up to several hundred
+    result = MFCC(n_mfcc=20, frames=expected.shape[1]).extract(Recording(path))[0]
+    np.testing.assert_allclose(result, expected, atol=2e-3)  # values are up to several hundred
 
 
 def test_short_clips_are_centred_in_zeros(chirp):

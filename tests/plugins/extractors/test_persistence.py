@@ -105,14 +105,14 @@ def simplex_tree_diagrams(distances: np.ndarray) -> list[np.ndarray]:
     """Finite bars computed by gudhi without a threshold."""
     tree = gudhi.RipsComplex(distance_matrix=distances).create_simplex_tree(max_dimension=2)
     tree.compute_persistence(homology_coeff_field=2)
-    found = [tree.persistence_intervals_in_dimension(d).reshape(-1, 2) for d in (0, 1)]
-    return [bars[np.isfinite(bars[:, 1])] for bars in found]
+    result = [tree.persistence_intervals_in_dimension(d).reshape(-1, 2) for d in (0, 1)]
+    return [bars[np.isfinite(bars[:, 1])] for bars in result]
 
 
 def assert_same_bars(ours: np.ndarray, theirs: np.ndarray, tolerance: float = 1e-4) -> None:
     """Raise if two diagrams differ as multisets, without bars shorter than 2 x `tolerance`."""
-    kept = [bars[bars[:, 1] - bars[:, 0] > 2 * tolerance] for bars in (ours, theirs)]
-    first, second = (bars[np.lexsort(bars.T.round(3))] for bars in kept)
+    stored = [bars[bars[:, 1] - bars[:, 0] > 2 * tolerance] for bars in (ours, theirs)]
+    first, second = (bars[np.lexsort(bars.T.round(3))] for bars in stored)
     assert len(first) == len(second)
     np.testing.assert_allclose(first, second, atol=tolerance)
 
@@ -165,8 +165,8 @@ def test_diagrams_of_speech_equal_those_of_a_simplex_tree(
 def test_every_reduction_makes_the_same_image(clip: Recording) -> None:
     expected = Persistence(reduction="ripser").extract(clip)
     for name in REDUCTIONS:
-        found = Persistence(reduction=name).extract(clip)
-        np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+        result = Persistence(reduction=name).extract(clip)
+        np.testing.assert_allclose(result, expected, atol=1e-5 * expected.max())
 
 
 def test_euclidean_distances_equal_scipys_and_equal_frames_have_distance_zero() -> None:
@@ -238,8 +238,8 @@ def test_a_demo_recording_by_ripser_and_persim(
         assert_same_bars(first, second)
     expected = reference.images(theirs)
     np.testing.assert_allclose(fast.images(theirs), expected, rtol=1e-6, atol=1e-6)  # float32
-    found, expected = fast.extract(spoken), reference.extract(spoken)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+    result, expected = fast.extract(spoken), reference.extract(spoken)
+    np.testing.assert_allclose(result, expected, atol=1e-5 * expected.max())
 
 
 @pytest.mark.parametrize("draw", IMAGERS.values(), ids=IMAGERS)
@@ -292,9 +292,9 @@ def test_extracts_images_of_the_diagrams(clip: Recording) -> None:
 
 def test_ranges_contain_nearly_all_bars_of_speech(ravdess: Path) -> None:
     paths = sorted(ravdess.glob("Actor_*/*"))[::40]
-    found = [Persistence().diagrams(Recording(path)) for path in paths]
+    result = [Persistence().diagrams(Recording(path)) for path in paths]
     for channel, (births, persistences) in enumerate(RANGES["mel"]):
-        bars = np.concatenate([diagrams[channel] for diagrams in found])
+        bars = np.concatenate([diagrams[channel] for diagrams in result])
         length = bars[:, 1] - bars[:, 0]
         inside = (bars[:, 0] <= births[1]) & (length <= persistences[1])
         assert length[inside].sum() / length.sum() > 0.95

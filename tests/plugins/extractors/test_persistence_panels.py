@@ -39,8 +39,8 @@ def test_images_and_diagrams(recording):
         assert panel.data["H1"].tolist() == h1.tolist()
 
 
-@pytest.mark.parametrize("gone", [None, Recording(Path("/nowhere/a.wav"))])
-def test_only_images_if_the_recording_is_missing(gone):
+@pytest.mark.parametrize("missing", [None, Recording(Path("/nowhere/a.wav"))])
+def test_only_images_if_the_recording_is_missing(missing):
     extractor = Persistence(resolution=8)
-    panels = extractor.panels(np.zeros(extractor.shape, np.float32), gone)
+    panels = extractor.panels(np.zeros(extractor.shape, np.float32), missing)
     assert [panel.kind for panel in panels] == ["image"] * 6

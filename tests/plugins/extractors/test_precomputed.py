@@ -25,17 +25,17 @@ def table(tmp_path):
     return write
 
 
-def made(table, **given):
-    return make_extractor(CLS, {"table": table, **given})
+def made(table, **passed):
+    return make_extractor(CLS, {"table": table, **passed})
 
 
 def test_a_row_is_the_array_of_its_recording(table, tmp_path):
     extractor = made(table(("x.wav", 1.5, -2), ("sub/y.wav", 3, 4)))
     assert extractor.shape == (2,) and extractor.columns == ("a", "b")
-    found = extractor.extract(Recording(tmp_path / "x.wav"))
-    assert found.dtype == np.float32 and found.tolist() == [1.5, -2]
+    result = extractor.extract(Recording(tmp_path / "x.wav"))
+    assert result.dtype == np.float32 and result.tolist() == [1.5, -2]
     assert extractor.extract(Recording(tmp_path / "sub" / "y.wav")).tolist() == [3, 4]
-    found[:] = 0  # the extractor returns a copy
+    result[:] = 0  # the extractor returns a copy
     assert extractor.extract(Recording(tmp_path / "x.wav")).tolist() == [1.5, -2]
 
 
@@ -112,9 +112,9 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_tables_are_refused(table, case):
-    given, message = WRONG[case]
+    passed, message = WRONG[case]
     with pytest.raises(ParameterError, match=message):
-        make_extractor(CLS, given if isinstance(given, dict) else {"table": table(*given)})
+        make_extractor(CLS, passed if isinstance(passed, dict) else {"table": table(*passed)})
 
 
 def test_unknown_and_non_numeric_columns_are_refused(table):

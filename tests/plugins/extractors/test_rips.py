@@ -14,8 +14,8 @@ from fusion.plugins.extractors._rips import diagrams
 def simplex_tree(distances: np.ndarray) -> list[np.ndarray]:
     tree = gudhi.RipsComplex(distance_matrix=distances).create_simplex_tree(max_dimension=2)
     tree.compute_persistence(homology_coeff_field=2)
-    found = [tree.persistence_intervals_in_dimension(d).reshape(-1, 2) for d in (0, 1)]
-    return [in_order(bars[np.isfinite(bars[:, 1]) & (bars[:, 1] > bars[:, 0])]) for bars in found]
+    result = [tree.persistence_intervals_in_dimension(d).reshape(-1, 2) for d in (0, 1)]
+    return [in_order(bars[np.isfinite(bars[:, 1]) & (bars[:, 1] > bars[:, 0])]) for bars in result]
 
 
 def in_order(bars: np.ndarray) -> np.ndarray:
@@ -23,11 +23,11 @@ def in_order(bars: np.ndarray) -> np.ndarray:
 
 
 def assert_same(distances: np.ndarray) -> list[np.ndarray]:
-    found = [in_order(bars) for bars in diagrams(distances)]
-    for ours, theirs in zip(found, simplex_tree(distances), strict=True):
+    result = [in_order(bars) for bars in diagrams(distances)]
+    for ours, theirs in zip(result, simplex_tree(distances), strict=True):
         assert ours.shape == theirs.shape
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
-    return found
+    return result
 
 
 def apart(points: np.ndarray) -> np.ndarray:

@@ -95,9 +95,9 @@ def test_values_equal_those_of_transformers(
     expected = reference(models[name], clips[0])[index]  # (t, D)
     assert expected.shape == (50 if name == "whisper" else 49, WIDTH)
     extractor = SSL(model=str(models[name]), layer=layer, pooling="frames", frames=len(expected))
-    found = extractor.check(extractor.extract(clips[0]))
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found[:, 0].T, expected, atol=1e-5)
+    result = extractor.check(extractor.extract(clips[0]))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result[:, 0].T, expected, atol=1e-5)
 
 
 @every_model
@@ -110,8 +110,8 @@ def test_a_batch_equals_single_recordings(
         single = [extractor.extract(clip) for clip in clips]
         for order in ([0, 1, 2, 3, 4], [3, 4], [1, 2, 0]):
             together = extractor.extract_many([clips[i] for i in order])
-            for i, found in zip(order, together, strict=True):
-                np.testing.assert_allclose(found, single[i], atol=1e-4)
+            for i, result in zip(order, together, strict=True):
+                np.testing.assert_allclose(result, single[i], atol=1e-4)
 
 
 @every_family
@@ -130,10 +130,10 @@ def test_frames_are_centred(models: dict[str, Path], clips: list[Recording], nam
     states = reference(models[name], clips[1])[-1]  # (t, D)
     have = len(states)
     wide = SSL(model=str(models[name]), layer="last", pooling="frames", frames=have + 5)
-    found = wide.extract(clips[1])[:, 0].T  # (frames, D)
-    np.testing.assert_allclose(found[2 : have + 2], states, atol=1e-5)
-    assert not found[:2].any()
-    assert not found[have + 2 :].any()
+    result = wide.extract(clips[1])[:, 0].T  # (frames, D)
+    np.testing.assert_allclose(result[2 : have + 2], states, atol=1e-5)
+    assert not result[:2].any()
+    assert not result[have + 2 :].any()
     narrow = SSL(model=str(models[name]), layer="last", pooling="frames", frames=have - 4)
     np.testing.assert_allclose(narrow.extract(clips[1])[:, 0].T, states[2:-2], atol=1e-5)
 
@@ -147,8 +147,8 @@ def test_whisper_reads_long_recordings_in_pieces(models: dict[str, Path], tmp_pa
     ]
     expected = [reference(models["whisper"], piece)[-1] for piece in pieces]
     extractor = SSL(model=str(models["whisper"]), layer="last")
-    found = extractor.extract(recording(tmp_path / "whole.wav", samples))
-    np.testing.assert_allclose(found, np.concatenate(expected).mean(axis=0), atol=1e-5)
+    result = extractor.extract(recording(tmp_path / "whole.wav", samples))
+    np.testing.assert_allclose(result, np.concatenate(expected).mean(axis=0), atol=1e-5)
 
 
 @pytest.mark.parametrize("normalise", [True, False])
@@ -184,8 +184,8 @@ def test_silence_and_short_clips(models: dict[str, Path], tmp_path: Path, name: 
     for pooling in ("mean", "mean_std", "frames"):
         extractor = SSL(model=str(models[name]), pooling=pooling, frames=10)
         together = [extractor.check(array) for array in extractor.extract_many(clips)]
-        for clip, found in zip(clips, together, strict=True):
-            np.testing.assert_allclose(found, extractor.extract(clip), atol=1e-4)
+        for clip, result in zip(clips, together, strict=True):
+            np.testing.assert_allclose(result, extractor.extract(clip), atol=1e-4)
     one = extractor.extract(clips[2])  # a single frame between zeros
     assert np.flatnonzero(one[:, 0].any(axis=0)).tolist() == [4]
     stereo = np.stack([np.linspace(-0.1, 0.3, 5000), np.linspace(0.3, -0.5, 5000)], axis=1)
@@ -209,8 +209,8 @@ def test_weights_of_another_head_and_an_adapter(tmp_path: Path, clips: list[Reco
     expected = SSL(model=str(plain), layer="last").extract(clips[0])
     for other in ("writer", "adapted"):
         shutil.copy(plain / "preprocessor_config.json", tmp_path / other)
-        found = SSL(model=str(tmp_path / other), layer="last").extract(clips[0])
-        np.testing.assert_allclose(found, expected, atol=1e-6)
+        result = SSL(model=str(tmp_path / other), layer="last").extract(clips[0])
+        np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
 @needs_gpu
@@ -221,10 +221,10 @@ def test_cuda_equals_the_cpu(models: dict[str, Path], clips: list[Recording], na
     assert (cpu.processes, cuda.processes) == (None, 1)
     assert fingerprint_of(cpu) == fingerprint_of(cuda)
     half = SSL(model=model, device="cuda", precision="bfloat16")
-    for expected, found, rough in zip(
+    for expected, result, rough in zip(
         *(one.extract_many(clips) for one in (cpu, cuda, half)), strict=True
     ):
-        np.testing.assert_allclose(found, expected, atol=1e-4)
+        np.testing.assert_allclose(result, expected, atol=1e-4)
         assert rough.dtype == np.float32
         np.testing.assert_allclose(rough, expected, atol=0.1)
 
@@ -257,9 +257,9 @@ def test_cache(models: dict[str, Path], clips: list[Recording], tmp_path: Path, 
     assert report.computed == 22
     assert sorted(failure.key for failure in report.failures) == ["gone0", "gone1"]
     keys = [key for key, _ in named[:22]]
-    found = FeatureCache(tmp_path / "cache").open(fingerprint_of(extractor), keys).load()
+    result = FeatureCache(tmp_path / "cache").open(fingerprint_of(extractor), keys).load()
     expected = np.stack([extractor.extract(clip) for _, clip in named[:22]])
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(result, expected, atol=1e-4)
 
 
 # -- declared properties --------------------------------------------------------------
@@ -297,8 +297,8 @@ def test_constructing_an_extractor_imports_neither_torch_nor_transformers(
         f"fingerprint_of(SSL(model={str(models['whisper'])!r})); "
         "print([m for m in ('torch', 'transformers', 'huggingface_hub') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (finished.stdout.strip(), finished.stderr) == ("[]", "")
 
 
 def test_panels(models: dict[str, Path], clips: list[Recording]) -> None:
@@ -337,8 +337,8 @@ def test_the_fingerprint_depends_on_what_changes_the_values(
 ) -> None:
     model = models["wav2vec2-group"]
 
-    def identified(folder: Path = model, **given: str) -> str:
-        return fingerprint_of(make_extractor(SSL, {"model": str(folder), **given})).id
+    def identified(folder: Path = model, **passed: str) -> str:
+        return fingerprint_of(make_extractor(SSL, {"model": str(folder), **passed})).id
 
     own = identified()
     moved = shutil.copytree(model, tmp_path / "elsewhere")
@@ -420,20 +420,20 @@ def test_a_name_of_the_hub_is_found_in_its_cache(
         (snapshot / file.name).symlink_to(blob)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(speech_models, "_digest", lambda _: pytest.fail("hashed"))
-    found = make_extractor(SSL, {"model": "tiny/speech"})
-    assert found.parameters["model"] == "tiny/speech"
-    identity = fingerprint_of(found)
+    result = make_extractor(SSL, {"model": "tiny/speech"})
+    assert result.parameters["model"] == "tiny/speech"
+    identity = fingerprint_of(result)
     monkeypatch.undo()
     local = SSL(model=str(models["hubert-layer"]))
     assert identity.parameters == fingerprint_of(local).parameters
-    np.testing.assert_array_equal(found.extract(clips[0]), local.extract(clips[0]))
+    np.testing.assert_array_equal(result.extract(clips[0]), local.extract(clips[0]))
 
 
 # -- errors --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("passed", "output"),
     [
         ({"layer": 4}, r"ssl.layer=4 is out of range: .*whisper has 3 layers"),
         (
@@ -444,9 +444,11 @@ def test_a_name_of_the_hub_is_found_in_its_cache(
         ({"batch": 0}, "given frames=256, batch=0"),
     ],
 )
-def test_parameters_out_of_range(models: dict[str, Path], given: dict[str, int], said: str) -> None:
-    with pytest.raises(ParameterError, match=said):
-        SSL(model=str(models["whisper"]), **given)
+def test_parameters_out_of_range(
+    models: dict[str, Path], passed: dict[str, int], output: str
+) -> None:
+    with pytest.raises(ParameterError, match=output):
+        SSL(model=str(models["whisper"]), **passed)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -468,12 +470,12 @@ def test_a_missing_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError) as caught:
         SSL(model="facebook/wav2vec2-base")
-    said = str(caught.value)
-    assert "no model 'facebook/wav2vec2-base'" in said
-    assert str(tmp_path) in said  # the searched folders
-    assert str(tmp_path / "hub") in said
-    assert "hf download facebook/wav2vec2-base" in said
-    assert "ssl.model=FOLDER" in said
+    output = str(caught.value)
+    assert "no model 'facebook/wav2vec2-base'" in output
+    assert str(tmp_path) in output  # the searched folders
+    assert str(tmp_path / "hub") in output
+    assert "hf download facebook/wav2vec2-base" in output
+    assert "ssl.model=FOLDER" in output
     with pytest.raises(ParameterError, match="no model '/no/such/folder'.*name is not valid"):
         SSL(model="/no/such/folder")
 
@@ -482,8 +484,8 @@ def test_folders_without_a_model_are_refused(models: dict[str, Path], tmp_path: 
     def broken(name: str) -> Path:
         return shutil.copytree(models["wav2vec2-group"], tmp_path / name)
 
-    def refused(folder: Path, said: str) -> None:
-        with pytest.raises(ParameterError, match=said):
+    def refused(folder: Path, output: str) -> None:
+        with pytest.raises(ParameterError, match=output):
             SSL(model=str(folder))
 
     (tmp_path / "empty").mkdir()
@@ -509,9 +511,11 @@ def test_weights_that_do_not_fit(
     folder = shutil.copytree(models["wav2vec2-group"], tmp_path / "cut")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    found = extract_all(SSL(model=str(folder)), clips[:2])
-    assert [str(one).partition("\n")[0] for one in found] == [str(found[0]).partition("\n")[0]] * 2
-    assert f"The speech model in {folder} can't be loaded" in str(found[0])
+    result = extract_all(SSL(model=str(folder)), clips[:2])
+    assert [str(one).partition("\n")[0] for one in result] == [
+        str(result[0]).partition("\n")[0]
+    ] * 2
+    assert f"The speech model in {folder} can't be loaded" in str(result[0])
 
     mixed = shutil.copytree(models["wav2vec2-group"], tmp_path / "mixed")
     _change(mixed / "config.json", num_hidden_layers=LAYERS + 1)

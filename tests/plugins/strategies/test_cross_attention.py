@@ -79,8 +79,8 @@ def test_a_cross_layer_with_identity_weights_by_hand():
     # sqrt(2). The softmax weights the keys, which are also the values.
     near = 1 / (1 + math.exp(-4 / math.sqrt(2)))
     moved = near - (1 - near)
-    found = layer(target, source).flatten().tolist()
-    assert found == pytest.approx([3 + moved, 1 - moved], abs=1e-4)
+    result = layer(target, source).flatten().tolist()
+    assert result == pytest.approx([3 + moved, 1 - moved], abs=1e-4)
 
 
 def test_each_target_reads_every_other_modality():

@@ -57,13 +57,13 @@ def test_a_block_reads_neighbouring_cells():
 
 
 def test_the_common_grid_is_the_longest_along_each_axis_and_capped():
-    seen = []
+    recorded = []
     maps = {"a": torch.randn(2, 3, 4, 9), "b": torch.randn(2, 2, 6, 5), "c": torch.randn(2, 7)}
     for cells in (256, 20):
         model = Early({"a": 3, "b": 2, "c": 7}, 4, channels=5, max_cells=cells)
-        model.shared.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape))
+        model.shared.register_forward_pre_hook(lambda _, passed: recorded.append(passed[0].shape))
         assert model(maps).shape == (2, 4)
-    assert seen == [(2, 15, 6, 9), (2, 15, 3, 5)]
+    assert recorded == [(2, 15, 6, 9), (2, 15, 3, 5)]
 
 
 def test_a_sequence_is_aligned_with_the_last_axis():
@@ -71,12 +71,12 @@ def test_a_sequence_is_aligned_with_the_last_axis():
     model = plain({"a": 1, "b": 1}, channels=1, blocks=1)
     set_centre(model.own["a"], [[1.0]])
     set_centre(model.own["b"], [[1.0]])
-    seen = []
-    model.shared.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    recorded = []
+    model.shared.register_forward_pre_hook(lambda _, passed: recorded.append(passed[0]))
     late = torch.zeros(1, 1, 4)
     late[..., 3] = 1
     model({"a": torch.zeros(1, 1, 3, 4), "b": late})
-    assert seen[0][0, 1].tolist() == [[0, 0, 0, 1]] * 3
+    assert recorded[0][0, 1].tolist() == [[0, 0, 0, 1]] * 3
 
 
 def test_axes_before_the_last_are_flattened():

@@ -48,10 +48,10 @@ def double(strategy, inputs):
 def test_sum_and_mean_by_hand():
     inputs = {"a": row(1, 2), "b": row(3, -4), "c": row(-1, 8)}
     for strategy, joined in ((Sum, (3, 6)), (Mean, (1, 2))):
-        made = strategy(dims_of("abc"), 2)
-        put(made.head, weight=[[1, 0], [2, -1]], bias=[0, 10])
+        created = strategy(dims_of("abc"), 2)
+        put(created.head, weight=[[1, 0], [2, -1]], bias=[0, 10])
         x, y = joined
-        assert made(inputs).tolist() == [[x, 2 * x - y + 10]]
+        assert created(inputs).tolist() == [[x, 2 * x - y + 10]]
 
 
 @pytest.mark.parametrize("strategy", [Sum, Mean, Attention])
@@ -64,58 +64,58 @@ def test_embeddings_of_different_sizes_are_refused(strategy):
 
 
 def test_normalised_by_hand():
-    made = Normalised({"a": 1, "b": 2}, 2, hidden=2, dropout=0.0)
-    put(made.head[0], weight=[[1, 0, 0], [0, 1, -1]])
-    put(made.head[1], weight=[1, 2], bias=[0, 1])
-    put(made.head[4], weight=[[1, 0], [0, 1]], bias=[0, 5])
+    created = Normalised({"a": 1, "b": 2}, 2, hidden=2, dropout=0.0)
+    put(created.head[0], weight=[[1, 0, 0], [0, 1, -1]])
+    put(created.head[1], weight=[1, 2], bias=[0, 1])
+    put(created.head[4], weight=[[1, 0], [0, 1]], bias=[0, 5])
     # In training each feature of two clips becomes -1 and 1, whatever its scale.
     inputs = {"a": torch.tensor([[0.0], [1000.0]]), "b": torch.tensor([[2.0, 5.0], [3.0, 3.0]])}
     # W1: (-1, -1 - 1), (1, 1 + 1); normalised: (-1, -1), (1, 1); times (1, 2) plus (0, 1):
     # (-1, -1), (1, 3); relu: (0, 0), (1, 3); plus (0, 5).
-    scores = made.train()(inputs).detach()
+    scores = created.train()(inputs).detach()
     assert scores.numpy() == pytest.approx(np.array([[0.0, 5.0], [1.0, 8.0]]), abs=1e-4)
 
 
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
 def test_normalised_does_not_depend_on_the_scale_of_a_modality(names):
     torch.manual_seed(0)
-    made = Normalised(dims_of(names, 4), 3, dropout=0.0).train()
+    created = Normalised(dims_of(names, 4), 3, dropout=0.0).train()
     inputs = embeddings(names, batch=16)
     loud = {**inputs, "a": 1000 * inputs["a"] - 300}
     # Not exact: a normalisation adds 1e-5 to the variance.
-    assert torch.allclose(made(inputs), made(loud), atol=1e-3)
+    assert torch.allclose(created(inputs), created(loud), atol=1e-3)
 
 
 # -- film ------------------------------------------------------------------------------
 
 
 def test_film_by_hand_as_in_the_paper():
-    made = Film(dims_of("ab"), 2, target="b")
-    assert set(made.modulation) == {"b"}
+    created = Film(dims_of("ab"), 2, target="b")
+    assert set(created.modulation) == {"b"}
     # gamma = 1 + (a1 + 1, a2), beta = (10 a1, 0).
-    put(made.modulation["b"], weight=[[1, 0], [0, 1], [10, 0], [0, 0]], bias=[1, 0, 0, 0])
-    put(made.head, weight=[[1, 0], [0, 1]], bias=[0, 0])
+    put(created.modulation["b"], weight=[[1, 0], [0, 1], [10, 0], [0, 0]], bias=[1, 0, 0, 0])
+    put(created.head, weight=[[1, 0], [0, 1]], bias=[0, 0])
     # gamma = (4, 4), beta = (20, 0): (4 * 5 + 20, 4 * 7).
-    assert made({"a": row(2, 3), "b": row(5, 7)}).tolist() == [[40, 28]]
+    assert created({"a": row(2, 3), "b": row(5, 7)}).tolist() == [[40, 28]]
 
 
 def test_film_modulates_each_modality_by_the_others():
-    made = Film({"a": 1, "b": 1, "c": 1}, 3)
+    created = Film({"a": 1, "b": 1, "c": 1}, 3)
     # The layer of each target computes gamma - 1 and beta from the two others, in the order of
     # dims.
-    put(made.modulation["a"], weight=[[1, 0], [0, 1]], bias=[0, 0])
-    put(made.modulation["b"], weight=[[0, 2], [0, 0]], bias=[0, 0])
-    put(made.modulation["c"], weight=[[0, 0], [1, 1]], bias=[-1, 0])
-    put(made.head, weight=np.eye(3).tolist(), bias=[0, 0, 0])
+    put(created.modulation["a"], weight=[[1, 0], [0, 1]], bias=[0, 0])
+    put(created.modulation["b"], weight=[[0, 2], [0, 0]], bias=[0, 0])
+    put(created.modulation["c"], weight=[[0, 0], [1, 1]], bias=[-1, 0])
+    put(created.head, weight=np.eye(3).tolist(), bias=[0, 0, 0])
     # a: (1 + 3) 2 + 5; b: (1 + 2 * 5) 3; c: 0 * 5 + 2 + 3.
-    assert made({"a": row(2), "b": row(3), "c": row(5)}).tolist() == [[13, 33, 5]]
+    assert created({"a": row(2), "b": row(3), "c": row(5)}).tolist() == [[13, 33, 5]]
 
 
 def test_film_of_one_modality_is_a_linear_head():
-    made = Film({"a": 4}, 3)
+    created = Film({"a": 4}, 3)
     inputs = embeddings("a")
-    assert torch.equal(made(inputs), made.head(inputs["a"]))
-    assert not made.modulation
+    assert torch.equal(created(inputs), created.head(inputs["a"]))
+    assert not created.modulation
 
 
 def test_an_unknown_film_target_is_refused():
@@ -127,22 +127,22 @@ def test_an_unknown_film_target_is_refused():
 
 
 def test_tensor_by_hand():
-    made = TensorFusion({"a": 1, "b": 2}, 2)
+    created = TensorFusion({"a": 1, "b": 2}, 2)
     # Entries: a b1, a b2, a, b1, b2, 1.
-    put(made.head, weight=[[1, 10, 100, 0, 0, 0], [0, 0, 0, 1, 10, 100]])
+    put(created.head, weight=[[1, 10, 100, 0, 0, 0], [0, 0, 0, 1, 10, 100]])
     a, b1, b2 = 2, 3, 5
     expected = [a * b1 + 10 * a * b2 + 100 * a, b1 + 10 * b2 + 100]
-    assert made({"a": row(a), "b": row(b1, b2)}).tolist() == [expected]
+    assert created({"a": row(a), "b": row(b1, b2)}).tolist() == [expected]
 
 
 def test_tensor_of_three_is_the_outer_product():
     torch.manual_seed(0)
-    made, inputs = double(TensorFusion({"a": 2, "b": 3, "c": 4}, 5), {
+    created, inputs = double(TensorFusion({"a": 2, "b": 3, "c": 4}, 5), {
         "a": torch.randn(6, 2), "b": torch.randn(6, 3), "c": torch.randn(6, 4)})  # fmt: skip
     ones = {m: np.hstack([x.numpy(), np.ones((6, 1))]) for m, x in inputs.items()}
-    weight = made.head.weight.detach().numpy().reshape(5, 3, 4, 5)
+    weight = created.head.weight.detach().numpy().reshape(5, 3, 4, 5)
     expected = np.einsum("ni,nj,nk,cijk->nc", ones["a"], ones["b"], ones["c"], weight)
-    assert made(inputs).detach().numpy() == pytest.approx(expected)
+    assert created(inputs).detach().numpy() == pytest.approx(expected)
 
 
 def test_tensor_refuses_too_many_weights():
@@ -162,13 +162,13 @@ def test_tensor_refuses_too_many_weights():
 
 
 def test_lmf_by_hand():
-    made = LMF({"a": 1, "b": 2}, 1, rank=2)
+    created = LMF({"a": 1, "b": 2}, 1, rank=2)
     # r = 1: (2 a + 1)(b1 - b2 + 3); r = 2: (a - 1)(5 b2).
-    put(made.factors["a"], weight=[[2], [1]], bias=[1, -1])
-    put(made.factors["b"], weight=[[1, -1], [0, 5]], bias=[3, 0])
-    put(made, bias=[100])
+    put(created.factors["a"], weight=[[2], [1]], bias=[1, -1])
+    put(created.factors["b"], weight=[[1, -1], [0, 5]], bias=[3, 0])
+    put(created, bias=[100])
     # a = 3, b = (4, 2): 7 * 5 + 2 * 10 + 100.
-    assert made({"a": row(3), "b": row(4, 2)}).item() == 155
+    assert created({"a": row(3), "b": row(4, 2)}).item() == 155
 
 
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
@@ -189,8 +189,8 @@ def test_lmf_is_tensor_fusion_of_low_rank(names):
 
 
 def test_every_factor_of_lmf_is_a_parameter():
-    made = LMF({"a": 3, "b": 5}, 4, rank=2)
-    assert sum(p.numel() for p in made.parameters()) == 2 * 4 * (3 + 1 + 5 + 1) + 4
+    created = LMF({"a": 3, "b": 5}, 4, rank=2)
+    assert sum(p.numel() for p in created.parameters()) == 2 * 4 * (3 + 1 + 5 + 1) + 4
 
 
 # -- attention -------------------------------------------------------------------------
@@ -231,12 +231,15 @@ def numpy_attention(state, tokens, heads):
 @pytest.mark.parametrize("names", ["a", "ab", "abc"])
 def test_attention_against_numpy(names):
     torch.manual_seed(0)
-    made = Attention(dims_of(names, 8), 3, heads=2, hidden=5, dropout=0.1)
-    for parameter in made.parameters():
+    created = Attention(dims_of(names, 8), 3, heads=2, hidden=5, dropout=0.1)
+    for parameter in created.parameters():
         torch.nn.init.normal_(parameter)  # the initial 0 of biases and 1 of norms would hide errors
-    made, inputs = double(made, embeddings(names, 8))
-    state = {name: value.detach().numpy() for name, value in made.state_dict().items()}
-    scores, weights = made(inputs).detach().numpy(), made.modality_weights(inputs).detach().numpy()
+    created, inputs = double(created, embeddings(names, 8))
+    state = {name: value.detach().numpy() for name, value in created.state_dict().items()}
+    scores, weights = (
+        created(inputs).detach().numpy(),
+        created.modality_weights(inputs).detach().numpy(),
+    )
     for clip in range(5):
         own = [inputs[m][clip].numpy() + state[f"origins.{m}"] for m in names]
         expected = numpy_attention(state, np.stack([state["token"], *own]), heads=2)
@@ -245,8 +248,8 @@ def test_attention_against_numpy(names):
 
 
 def test_layers_start_with_different_weights():
-    made = Attention(dims_of("ab", 8), 3, layers=2)
-    one, two = (layer.linear1.weight for layer in made.layers)
+    created = Attention(dims_of("ab", 8), 3, layers=2)
+    one, two = (layer.linear1.weight for layer in created.layers)
     assert not torch.equal(one, two)
 
 
@@ -281,8 +284,8 @@ def test_permuting_film_with_its_weights(order):
 
     for t in "abc":
         columns = blocks(one.modulation[t].weight, [m for m in "abc" if m != t])
-        there = [columns[m] for m in order if m != t]
-        other.modulation[t].weight.data = torch.cat(there, dim=1).detach()
+        present = [columns[m] for m in order if m != t]
+        other.modulation[t].weight.data = torch.cat(present, dim=1).detach()
         other.modulation[t].bias.data = one.modulation[t].bias.detach()
     columns = blocks(one.head.weight, "abc")
     other.head.weight.data = torch.cat([columns[m] for m in order], dim=1).detach()
@@ -294,10 +297,10 @@ def test_permuting_film_with_its_weights(order):
 @pytest.mark.parametrize("strategy", ALL)
 def test_every_modality_affects_the_scores(strategy, names):
     torch.manual_seed(0)
-    made, inputs = double(strategy(dims_of(names, 4), 3), embeddings(names))
-    before = made(inputs)
+    created, inputs = double(strategy(dims_of(names, 4), 3), embeddings(names))
+    before = created(inputs)
     for m in names:
-        changed = made({**inputs, m: inputs[m].flip(0)})  # the embedding of another clip
+        changed = created({**inputs, m: inputs[m].flip(0)})  # the embedding of another clip
         assert (changed - before).abs().max() > 1e-4
 
 

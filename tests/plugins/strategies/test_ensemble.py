@@ -32,12 +32,12 @@ def test_scores_by_hand():
     strategy, inputs = of_probabilities(A, B)
     # The weights are equal before calibration: (0.8 + 0.4) / 2, (0.2 + 0.6) / 2; ...
     for training in (True, False):
-        found = strategy.train(training)(inputs).exp()
-        torch.testing.assert_close(found, torch.tensor([[0.6, 0.4], [0.3, 0.7]]))
+        result = strategy.train(training)(inputs).exp()
+        torch.testing.assert_close(result, torch.tensor([[0.6, 0.4], [0.3, 0.7]]))
     strategy.weights.copy_(torch.tensor([0.75, 0.25]))
-    found = strategy.eval()(inputs).exp()
+    result = strategy.eval()(inputs).exp()
     # 0.75 * 0.8 + 0.25 * 0.4 = 0.7; 0.75 * 0.5 + 0.25 * 0.1 = 0.4.
-    torch.testing.assert_close(found, torch.tensor([[0.7, 0.3], [0.4, 0.6]]))
+    torch.testing.assert_close(result, torch.tensor([[0.7, 0.3], [0.4, 0.6]]))
     torch.testing.assert_close(
         strategy.modality_weights(inputs), torch.tensor([[0.75, 0.25], [0.75, 0.25]])
     )
@@ -113,12 +113,12 @@ def test_training_returns_the_weights_of_its_best_epoch(average):
     trainer = small_trainer(modalities=2, strategy=Ensemble, epochs=4, average=average)
     progress = trainer.fit()
     best = progress.history[progress.best_epoch - 1]
-    found = trainer.model.strategy.weights
-    assert [round(float(w), 4) for w in found] == [best["weight.voice"], best["weight.face"]]
-    assert float(found.sum()) == pytest.approx(1, abs=1e-5)
+    result = trainer.model.strategy.weights
+    assert [round(float(w), 4) for w in result] == [best["weight.voice"], best["weight.face"]]
+    assert float(result.sum()) == pytest.approx(1, abs=1e-5)
     again = small_model(2, strategy=Ensemble)
     again.load_state_dict(trainer.model.state_dict())
-    assert torch.equal(again.strategy.weights, found)
+    assert torch.equal(again.strategy.weights, result)
 
 
 def test_a_step_trains_every_branch_whatever_its_weight():

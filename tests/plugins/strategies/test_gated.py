@@ -58,12 +58,12 @@ def test_weights_by_hand():
     a = softplus(1 + 0.25 + 0.5 * certain(0.9))
     b = softplus(0 - 0.5 + 2.0 * certain(0.3))
     expected = [a * math.log(0.1) + b * math.log(0.7), a * math.log(0.9) + b * math.log(0.3)]
-    found = strategy(inputs)
-    assert found[0].tolist() == pytest.approx(expected, abs=1e-5)
+    result = strategy(inputs)
+    assert result[0].tolist() == pytest.approx(expected, abs=1e-5)
     # The probabilities are the pool with these weights.
     members = [np.array([[0.1, 0.9]]), np.array([[0.7, 0.3]])]
     np.testing.assert_allclose(
-        found.softmax(1).detach().numpy(), pool(members, np.array([a, b])), rtol=1e-5
+        result.softmax(1).detach().numpy(), pool(members, np.array([a, b])), rtol=1e-5
     )
     # Shares are the norms of the centred parts. With two classes they are proportional to the
     # difference.
@@ -137,8 +137,8 @@ def test_the_length_of_an_embedding_does_not_matter(long):
     with torch.no_grad():
         other.heads["b"].weight.copy_(torch.linalg.pinv(turn) / scale)
         other.heads["b"].bias.zero_()
-    for made in (plain, other):
-        put(made, [0.3, -0.2], [1.0, 0.5])
+    for created in (plain, other):
+        put(created, [0.3, -0.2], [1.0, 0.5])
     a, b = logits(0.8, 0.1), logits(0.4, 0.7)
     stretched = scale * b @ turn.T
     for method in ("forward", "modality_weights"):
@@ -155,11 +155,11 @@ def test_a_clip_that_lacks_a_modality_is_scored_by_the_others():
     put(strategy, [0.1, 0.2], [0.3, 0.4])
     inputs = {"a": logits(0.9, 0.9, 0.9), "b": logits(0.3, 0.3, 0.3)}
     blank = {"a": inputs["a"] * PRESENT[:, :1], "b": inputs["b"] * PRESENT[:, 1:]}
-    found = strategy(blank, PRESENT)
-    torch.testing.assert_close(found[0], strategy(inputs)[0])
+    result = strategy(blank, PRESENT)
+    torch.testing.assert_close(result[0], strategy(inputs)[0])
     a, b = softplus(1.1 + 0.3 * certain(0.9)), softplus(0.2 + 0.4 * certain(0.3))
     alone = [a * math.log(0.1), a * math.log(0.9)], [b * math.log(0.7), b * math.log(0.3)]
-    np.testing.assert_allclose(found[1:].detach().numpy(), alone, rtol=1e-4)
+    np.testing.assert_allclose(result[1:].detach().numpy(), alone, rtol=1e-4)
     assert strategy.modality_weights(blank, PRESENT)[1:].tolist() == [[1, 0], [0, 1]]
 
 

@@ -58,11 +58,11 @@ def test_downsampling_uses_every_cell():
 
 
 def test_positions_by_hand():
-    found = positions((3,), 4, torch.device("cpu"))
+    result = positions((3,), 4, torch.device("cpu"))
     for cell in range(3):
         slow = cell / 10000
         expected = [math.sin(cell), math.sin(slow), math.cos(cell), math.cos(slow)]
-        assert found[cell].tolist() == pytest.approx(expected, abs=1e-6)
+        assert result[cell].tolist() == pytest.approx(expected, abs=1e-6)
     # Two axes share the width, rows first. The axis of one cell between them has no share.
     both = positions((2, 1, 3), 5, torch.device("cpu"))
     for cell, (row, column) in enumerate((r, c) for r in range(2) for c in range(3)):
@@ -72,8 +72,8 @@ def test_positions_by_hand():
 
 @pytest.mark.parametrize("grid", [(64,), (8, 8), (3, 4, 5), (2, 2, 2, 2)])
 def test_every_cell_has_a_different_position(grid):
-    found = positions(grid, 16, torch.device("cpu"))
-    apart = torch.cdist(found, found) + torch.eye(len(found))
+    result = positions(grid, 16, torch.device("cpu"))
+    apart = torch.cdist(result, result) + torch.eye(len(result))
     assert apart.min() > 1e-2
 
 

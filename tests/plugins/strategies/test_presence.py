@@ -23,10 +23,10 @@ def identity(strategy):
 
 def test_equal_weights_and_stacked_embeddings_by_hand():
     assert equal_weights(PRESENT).tolist() == [[0.5, 0.5], [1, 0], [0, 1]]
-    found = stack_embeddings(INPUTS, ["a", "b"], PRESENT)
-    assert found[0].tolist() == [[1, 2], [10, 20]]
-    assert found[1].tolist() == [[1, 2], [0, 0]]
-    assert found[2].tolist() == [[0, 0], [10, 20]]
+    result = stack_embeddings(INPUTS, ["a", "b"], PRESENT)
+    assert result[0].tolist() == [[1, 2], [10, 20]]
+    assert result[1].tolist() == [[1, 2], [0, 0]]
+    assert result[2].tolist() == [[0, 0], [10, 20]]
     nan = {"a": INPUTS["a"], "b": torch.full((3, 2), float("nan"))}
     assert torch.isfinite(stack_embeddings(nan, ["a", "b"], PRESENT)[1]).all()
 
@@ -76,7 +76,7 @@ def test_cross_attention_without_a_source_is_the_targets_feed_forward():
     inputs = {m: torch.randn(2, 4, 3) for m in "ab"}
     present = torch.tensor([[True, False]] * 2)
     with torch.no_grad():
-        found = strategy(inputs, present)
+        result = strategy(inputs, present)
         own = strategy.tokens["a"](inputs["a"])
         target = strategy.targets["a"]
         stack = target.cross["b"]
@@ -84,4 +84,4 @@ def test_cross_attention_without_a_source_is_the_targets_feed_forward():
         crossed = stack.norm(own + layer.feed_forward(own))
         pooled = target.layers(crossed).mean(dim=1)
         expected = strategy.head(torch.cat([pooled, torch.zeros(2, 8)], dim=1))
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(result, expected)

@@ -58,9 +58,9 @@ def test_it_starts_at_the_scores_of_the_best_single_modality(uars, modalities):
     best = max(baselines, key=lambda m: baselines[m].val_uar)
     raw, _ = trainer.features.batch(trainer.val)
     with torch.no_grad():
-        found = model.eval()(raw)
+        result = model.eval()(raw)
     expected = baselines[best].logits(model.standardised(raw))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
     # The chosen modality is part of the state dict.
     other = small_model(modalities, strategy=Residual, seed=9)
     other.load_state_dict(model.state_dict())
@@ -73,9 +73,9 @@ def test_the_trainer_calls_adopt():
     baseline = trainer.context.baselines["voice"]  # UAR 0.7; the face has 0.6
     raw, _ = trainer.features.batch(trainer.val)
     with torch.no_grad():
-        found = trainer.model.eval()(raw)
+        result = trainer.model.eval()(raw)
     expected = baseline.logits(trainer.model.standardised(raw))
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(result, expected, rtol=0, atol=1e-6)
 
 
 def test_equal_baselines_select_the_first_modality():

@@ -37,12 +37,12 @@ def follow(run, *, finish=True, epochs=3, tuned=False, **parameters):
 
 def runs(client, experiment="fusion"):
     """Return all runs of an experiment by name; a duplicate name is an error."""
-    found = {}
+    result = {}
     for run in client.search_runs([client.get_experiment_by_name(experiment).experiment_id]):
         name = run.data.tags["mlflow.runName"]
-        assert name not in found, name
-        found[name] = run
-    return found
+        assert name not in result, name
+        result[name] = run
+    return result
 
 
 def history(client, run, key):
@@ -52,14 +52,14 @@ def history(client, run, key):
 
 def test_trainings_are_child_runs(client, run):
     follow(run)
-    found = runs(client)
-    assert set(found) == {"run", "fold0/voice", "fold0/fused"}
+    result = runs(client)
+    assert set(result) == {"run", "fold0/voice", "fold0/fused"}
     for name in ("fold0/voice", "fold0/fused"):
-        assert found[name].data.tags["mlflow.parentRunId"] == found["run"].info.run_id
-        assert history(client, found[name], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
-    assert history(client, found["fold0/fused"], "val_uar.voice") == [(1, 0.1), (2, 0.2), (3, 0.3)]
-    assert set(found["fold0/voice"].data.metrics) == {"train_loss", "val_uar", "seconds"}
-    assert {r.info.status for r in found.values()} == {"FINISHED"}
+        assert result[name].data.tags["mlflow.parentRunId"] == result["run"].info.run_id
+        assert history(client, result[name], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
+    assert history(client, result["fold0/fused"], "val_uar.voice") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert set(result["fold0/voice"].data.metrics) == {"train_loss", "val_uar", "seconds"}
+    assert {r.info.status for r in result.values()} == {"FINISHED"}
 
 
 def test_parameters_figures_verdict_and_results(client, run):
@@ -83,36 +83,40 @@ def test_a_resumed_run_has_each_point_once(client, run):
     assert {r.info.status for r in runs(client).values()} == {"FAILED"}
     follow(run, epochs=2, finish=False)
     follow(run)
-    found = runs(client)
-    assert set(found) == {"run", "fold0/voice", "fold0/fused"}
-    assert history(client, found["fold0/fused"], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
-    assert {r.info.status for r in found.values()} == {"FINISHED"}
+    result = runs(client)
+    assert set(result) == {"run", "fold0/voice", "fold0/fused"}
+    assert history(client, result["fold0/fused"], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
+    assert {r.info.status for r in result.values()} == {"FINISHED"}
 
 
 def test_trainings_completed_before_a_failure_are_finished_after_resuming(client, run):
     follow(run, finish=False)
     follow(run)
-    found = runs(client)
-    assert {r.info.status for r in found.values()} == {"FINISHED"}
-    assert history(client, found["fold0/voice"], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
+    result = runs(client)
+    assert {r.info.status for r in result.values()} == {"FINISHED"}
+    assert history(client, result["fold0/voice"], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
 
 
 def test_a_run_deleted_in_mlflow_is_logged_again(client, run):
     follow(run, epochs=2, finish=False)
-    for gone in runs(client).values():
-        client.delete_run(gone.info.run_id)
+    for missing in runs(client).values():
+        client.delete_run(missing.info.run_id)
     follow(run)
-    found = runs(client)
-    assert history(client, found["fold0/voice"], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
+    result = runs(client)
+    assert history(client, result["fold0/voice"], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
 
 
 def test_each_trial_is_a_run(client, run):
     follow(run, tuned=True)
-    found = runs(client)
-    assert {name for name in found if "fused" in name} == {
+    result = runs(client)
+    assert {name for name in result if "fused" in name} == {
         "fold0/fused/trial0", "fold0/fused/trial1",
     }  # fmt: skip
-    assert history(client, found["fold0/fused/trial1"], "val_uar") == [(1, 0.2), (2, 0.4), (3, 0.6)]
+    assert history(client, result["fold0/fused/trial1"], "val_uar") == [
+        (1, 0.2),
+        (2, 0.4),
+        (3, 0.6),
+    ]
 
 
 def test_no_password_is_stored(client, run, monkeypatch):
@@ -127,10 +131,10 @@ def test_no_password_is_stored(client, run, monkeypatch):
 def test_the_default_database_is_beside_the_run(run, monkeypatch):
     mlflow = pytest.importorskip("mlflow.tracking", exc_type=ImportError)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    asked = []
+    requested = []
 
     def refuse(tracking_uri):
-        asked.append(tracking_uri)
+        requested.append(tracking_uri)
         raise OSError("not now")
 
     monkeypatch.setattr(mlflow, "MlflowClient", refuse)
@@ -138,7 +142,7 @@ def test_the_default_database_is_beside_the_run(run, monkeypatch):
     with pytest.raises(OSError, match="not now"):
         tracker.start(run, {})
     tracker.close()
-    assert asked == [f"sqlite:///{run.parent.as_posix()}/mlflow.db"]
+    assert requested == [f"sqlite:///{run.parent.as_posix()}/mlflow.db"]
 
 
 def test_a_missing_package_is_refused_by_the_constructor(monkeypatch):

@@ -155,8 +155,8 @@ class Server:
         self.asked, self.rows, self.ended = [], [], []
         self.summary = {}
 
-    def init(self, **asked):
-        self.asked.append(asked)
+    def init(self, **requested):
+        self.asked.append(requested)
         return SimpleNamespace(
             define_metric=lambda *_, **__: None,
             log=self.rows.append,
@@ -178,11 +178,11 @@ def test_an_online_run_is_resumed(server, run):
     follow(run, mode="online", epochs=1, finish=False)
     follow(run, mode="online", epochs=2, finish=False)
     follow(run, mode="online")
-    told = [(r["epoch"], r["val_uar/fold0/voice"]) for r in server.rows if
+    message = [(r["epoch"], r["val_uar/fold0/voice"]) for r in server.rows if
             "val_uar/fold0/voice" in r]  # fmt: skip
-    assert told == [(1, pytest.approx(0.2)), (2, pytest.approx(0.4)), (3, pytest.approx(0.6))]
-    assert len({asked["id"] for asked in server.asked}) == 1
-    assert {asked["resume"] for asked in server.asked} == {"allow"}
+    assert message == [(1, pytest.approx(0.2)), (2, pytest.approx(0.4)), (3, pytest.approx(0.6))]
+    assert len({requested["id"] for requested in server.asked}) == 1
+    assert {requested["resume"] for requested in server.asked} == {"allow"}
     assert server.ended == [1, 1, 0] and server.summary["test_uar/fused"] == 0.5
 
 

@@ -20,14 +20,14 @@ def diagnosis(*findings: Finding) -> Diagnosis:
 
 
 def test_findings_are_sorted_by_severity_then_cause() -> None:
-    given = [
+    passed = [
         finding("branch_imbalance", "mild"),
         finding("label_noise"),
         finding("branch_imbalance"),
         finding("dead_branch", "moderate"),
         finding("scale_mismatch"),
     ]
-    ranked = sorted(given, key=lambda f: f.rank)
+    ranked = sorted(passed, key=lambda f: f.rank)
     assert [(f.fault, f.severity) for f in ranked] == [
         ("scale_mismatch", "severe"),
         ("branch_imbalance", "severe"),

@@ -14,11 +14,11 @@ TARGETS = np.arange(60) % CLASSES  # clips of three speakers
 def right(share: float, seed: int) -> np.ndarray:
     """Return probabilities (60, C), a share of which is right for every speaker."""
     rng = np.random.default_rng(seed)
-    said = TARGETS.copy()
+    output = TARGETS.copy()
     for start in range(0, 60, 20):
         wrong = start + rng.permutation(20)[: round(20 * (1 - share))]
-        said[wrong] = (TARGETS[wrong] + rng.integers(1, CLASSES, len(wrong))) % CLASSES
-    return (np.eye(CLASSES)[said] * 0.6 + 0.1).astype(np.float32)
+        output[wrong] = (TARGETS[wrong] + rng.integers(1, CLASSES, len(wrong))) % CLASSES
+    return (np.eye(CLASSES)[output] * 0.6 + 0.1).astype(np.float32)
 
 
 def test_a_pool_is_fitted_without_the_held_out_speaker() -> None:
@@ -33,8 +33,8 @@ def test_a_pool_is_fitted_without_the_held_out_speaker() -> None:
 
 
 def test_the_clips_of_a_single_speaker_are_split() -> None:
-    found = held_out_pool([right(0.9, 1)] * 2, TARGETS, np.zeros(60))
-    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1)
+    result = held_out_pool([right(0.9, 1)] * 2, TARGETS, np.zeros(60))
+    np.testing.assert_allclose(result.probabilities.sum(axis=1), 1)
 
 
 def test_shares_are_recovered_from_the_scores() -> None:
@@ -63,11 +63,11 @@ def test_an_absent_member_has_no_share_and_no_influence() -> None:
     a, b = right(0.9, 1), right(0.9, 2)
     other = b.copy()
     other[:20] = np.roll(other[:20], 1, axis=1)  # prediction of the absent member
-    found = held_out_pool([a, b], TARGETS, speakers, present)
+    result = held_out_pool([a, b], TARGETS, speakers, present)
     again = held_out_pool([a, other], TARGETS, speakers, present)
-    np.testing.assert_allclose(found.probabilities, again.probabilities)
-    np.testing.assert_allclose(found.shares, again.shares)
-    assert found.shares[1] < 0.4 and found.shares.sum() == pytest.approx(1)
+    np.testing.assert_allclose(result.probabilities, again.probabilities)
+    np.testing.assert_allclose(result.shares, again.shares)
+    assert result.shares[1] < 0.4 and result.shares.sum() == pytest.approx(1)
     never = present & [True, False]
     assert measured_shares(b, [a, b], never).tolist() == [
         1,
@@ -87,6 +87,6 @@ def test_constant_embeddings_leave_a_head_at_chance() -> None:
 
 def test_a_class_may_have_no_training_clips() -> None:
     x = np.eye(3)[np.arange(30) % 3]
-    said = linear_head(x, np.arange(30) % 3, 4, x)
-    assert said.shape == (30, 4)
-    assert (said.argmax(axis=1) == np.arange(30) % 3).all()
+    output = linear_head(x, np.arange(30) % 3, 4, x)
+    assert output.shape == (30, 4)
+    assert (output.argmax(axis=1) == np.arange(30) % 3).all()

@@ -72,28 +72,28 @@ def test_remedies_for_the_findings_come_before_the_ladder(registry):
     assert orders == sorted(orders)
     fault = next(f for name in ladder[1:] for f in registry.remedy(name).mends
                  if f not in ("dead_branch",))  # fmt: skip
-    found = list(prescribed(registry, fault, "dead_branch"))
-    assert fault in registry.remedy(found[0]).mends
-    assert sorted(found) == sorted(set(found))
-    meant = [fault in registry.remedy(name).mends for name in found]
-    first_of_rest = found.index("early")
-    assert all(meant[:first_of_rest])
+    result = list(prescribed(registry, fault, "dead_branch"))
+    assert fault in registry.remedy(result[0]).mends
+    assert sorted(result) == sorted(set(result))
+    intended = [fault in registry.remedy(name).mends for name in result]
+    first_of_rest = result.index("early")
+    assert all(intended[:first_of_rest])
 
 
 def test_a_finding_gets_a_text_and_a_command(registry):
-    (found,) = with_remedies(
+    (result,) = with_remedies(
         [finding("dead_branch", "a")], "runs/my run", CONFIG, evidence().spec, registry
     )
-    assert found.remedy.startswith("Find out why the output of the branch is constant")
-    assert found.remedy.endswith(" Offer something whatever is found.")
-    assert found.command.startswith("fusion repair 'runs/my run' --steps early")
-    assert "silent" not in found.command
+    assert result.remedy.startswith("Find out why the output of the branch is constant")
+    assert result.remedy.endswith(" Offer something whatever is found.")
+    assert result.command.startswith("fusion repair 'runs/my run' --steps early")
+    assert "silent" not in result.command
 
 
 def test_a_fault_that_training_cannot_repair_has_no_command(registry):
-    (found,) = with_remedies([finding("duplicates")], "r", CONFIG, evidence().spec, registry)
-    assert found.remedy == "Keep one copy of every recording, with one label and one speaker."
-    assert found.command is None
+    (result,) = with_remedies([finding("duplicates")], "r", CONFIG, evidence().spec, registry)
+    assert result.remedy == "Keep one copy of every recording, with one label and one speaker."
+    assert result.command is None
 
 
 def test_no_finding_needs_no_remedy(registry):

@@ -59,10 +59,10 @@ def test_a_linear_classifier_recognises_separable_classes_only() -> None:
     targets = np.arange(200) % 4
     x = np.eye(4)[targets] * 2 + RNG.normal(size=(200, 4))
     train, test = np.arange(150), np.arange(150, 200)
-    said = linear_predictions(x, targets, 4, train, test)
-    assert (said == targets[test]).mean() > 0.6
-    said = linear_predictions(RNG.normal(size=(200, 4)), targets, 4, train, test)
-    assert (said == targets[test]).mean() < 0.5
+    output = linear_predictions(x, targets, 4, train, test)
+    assert (output == targets[test]).mean() > 0.6
+    output = linear_predictions(RNG.normal(size=(200, 4)), targets, 4, train, test)
+    assert (output == targets[test]).mean() < 0.5
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -75,8 +75,8 @@ def test_ranks_estimate_the_share_of_mispaired_clips(share: float) -> None:
     b[moved] = b[rng.permutation(moved)]
     ranks = retrieval_ranks(a, b, np.random.default_rng(0))
     # In a fold without a prediction, the rank of every clip is 0.5.
-    found = 2 * (ranks > 0.5).mean() + (ranks == 0.5).mean()
-    assert found == pytest.approx(share, abs=0.12)
+    result = 2 * (ranks > 0.5).mean() + (ranks == 0.5).mean()
+    assert result == pytest.approx(share, abs=0.12)
 
 
 def test_ranks_of_a_constant_view_are_at_chance() -> None:

@@ -14,30 +14,30 @@ def test_gradients_of_a_linear_score_are_weight_times_value():
     weights = torch.tensor([[0.0, 2.0, -1.0], [1.0, 0.0, 0.5]])  # (C, 3)
     x = torch.tensor([[1.0, 3.0, -2.0], [4.0, 5.0, 6.0]])
 
-    found = integrated_gradients(
+    result = integrated_gradients(
         lambda inputs: inputs[A] @ weights.T, {A: x}, torch.tensor([0, 1]), steps=(1,)
     )
 
-    assert found.values[A].tolist() == [[0.0, 6.0, 2.0], [4.0, 0.0, 3.0]]
-    assert found.difference.tolist() == [8.0, 7.0]
-    assert found.gap.tolist() == [0.0, 0.0]
+    assert result.values[A].tolist() == [[0.0, 6.0, 2.0], [4.0, 0.0, 3.0]]
+    assert result.difference.tolist() == [8.0, 7.0]
+    assert result.gap.tolist() == [0.0, 0.0]
 
 
 def test_each_factor_of_a_product_has_half_of_the_value():
     """The gradient of x y on the path is (t y, t x): integral times input are x y / 2 each."""
-    found = integrated_gradients(
+    result = integrated_gradients(
         lambda inputs: inputs[A] * inputs[B],
         {A: torch.tensor([[3.0]]), B: torch.tensor([[4.0]])},
         torch.tensor([0]),
         steps=(1,),
     )
 
-    assert found.values[A].item() == found.values[B].item() == 6.0
+    assert result.values[A].item() == result.values[B].item() == 6.0
 
 
 def test_a_clip_on_a_kink_gets_more_points_and_the_others_do_not():
     """The gradient of relu(x - 1) up to x = 4 has the mean 3/4, which few points don't resolve."""
-    found = integrated_gradients(
+    result = integrated_gradients(
         lambda inputs: (inputs[A] - 1).relu() + 5 * inputs[A].clamp(max=0),
         {A: torch.tensor([[4.0], [-1.0]])},
         torch.tensor([0, 0]),
@@ -45,9 +45,9 @@ def test_a_clip_on_a_kink_gets_more_points_and_the_others_do_not():
         tolerance=0.01,
     )
 
-    assert found.steps.tolist() == [512, 2]
-    assert found.difference.tolist() == [3.0, -5.0]
-    assert found.values[A][:, 0].tolist() == pytest.approx([3.0, -5.0], abs=0.02)
+    assert result.steps.tolist() == [512, 2]
+    assert result.difference.tolist() == [3.0, -5.0]
+    assert result.values[A][:, 0].tolist() == pytest.approx([3.0, -5.0], abs=0.02)
 
 
 @settings(max_examples=25, deadline=None)
@@ -64,19 +64,19 @@ def test_values_sum_to_the_score_minus_that_of_the_baseline(seed, clips, channel
         return ((torch.cat([given[A], given[B]], 1) @ first).tanh() @ second).log_softmax(1)
 
     targets = torch.randint(3, (clips,), generator=generator)
-    found = integrated_gradients(scores, inputs, targets, steps=(64,))
-    total = sum(v.sum(1) for v in found.values.values())
+    result = integrated_gradients(scores, inputs, targets, steps=(64,))
+    total = sum(v.sum(1) for v in result.values.values())
     blank = scores({key: torch.zeros_like(x) for key, x in inputs.items()})
     expected = (scores(inputs) - blank).gather(1, targets[:, None])[:, 0]
 
     assert torch.allclose(total, expected, atol=1e-3)
-    assert torch.allclose(found.gap, total - expected, atol=1e-5)
+    assert torch.allclose(result.gap, total - expected, atol=1e-5)
 
 
 def test_a_constant_score_has_zero_gradients():
-    found = integrated_gradients(
+    result = integrated_gradients(
         lambda inputs: torch.ones(2, 3), {A: torch.ones(2, 4)}, torch.tensor([0, 1])
     )
 
-    assert not found.values[A].any()
-    assert not found.gap.any()
+    assert not result.values[A].any()
+    assert not result.gap.any()

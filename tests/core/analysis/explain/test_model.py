@@ -28,11 +28,11 @@ def test_a_mean_of_models_is_a_mean_of_probabilities():
 def test_a_member_without_its_modality_has_zeros_as_input():
     models = [linear_model({"a": [2.0]}), linear_model({"b": [1.0]})]
     explained = Explained([Part(model, 0.5, group=k) for k, model in enumerate(models)])
-    known = explained.represent(explained.standardised({"a": rows([1.0]), "b": rows([3.0])}))
+    reference = explained.represent(explained.standardised({"a": rows([1.0]), "b": rows([3.0])}))
 
     assert explained.modalities == ["a", "b"]
     assert not explained.knows_absence
-    probability = explained.fuse(known, ["b"]).exp()[0, 1].item()
+    probability = explained.fuse(reference, ["b"]).exp()[0, 1].item()
     assert probability == pytest.approx(0.5 * 0.5 + 0.5 / (1 + math.exp(-3.0)))
 
 

@@ -20,10 +20,10 @@ def test_shapley_values_of_a_probability_by_hand():
         frozenset("ab"): np.array([[0.2, 0.8]]),
     }
 
-    found = probability_shapley(subsets, np.array([1]), ["a", "b"])
+    result = probability_shapley(subsets, np.array([1]), ["a", "b"])
 
-    assert found["a"][0] == pytest.approx(((0.9 - 0.5) + (0.8 - 0.6)) / 2)
-    assert found["b"][0] == pytest.approx(((0.6 - 0.5) + (0.8 - 0.9)) / 2)
+    assert result["a"][0] == pytest.approx(((0.9 - 0.5) + (0.8 - 0.6)) / 2)
+    assert result["b"][0] == pytest.approx(((0.6 - 0.5) + (0.8 - 0.9)) / 2)
 
 
 def small_summary():
@@ -59,28 +59,28 @@ def small_summary():
 
 
 def test_values_by_hand():
-    found = small_summary()
-    (a,) = found.contributions
+    result = small_summary()
+    (a,) = result.contributions
 
-    assert found.uar.value == 1.0
-    assert found.speakers == 2
-    assert found.log_probability == pytest.approx((math.log(0.8) + math.log(0.6)) / 2)
-    assert found.uar_shapley == {"a": 0.5}
-    assert found.true.values["a"] == pytest.approx(0.2)
-    assert found.true.by_class["x"]["a"] == pytest.approx(0.3)
-    assert found.true.by_class["y"]["a"] == pytest.approx(0.1)
-    assert (found.true.none, found.true.all) == pytest.approx((0.5, 0.7))
+    assert result.uar.value == 1.0
+    assert result.speakers == 2
+    assert result.log_probability == pytest.approx((math.log(0.8) + math.log(0.6)) / 2)
+    assert result.uar_shapley == {"a": 0.5}
+    assert result.true.values["a"] == pytest.approx(0.2)
+    assert result.true.by_class["x"]["a"] == pytest.approx(0.3)
+    assert result.true.by_class["y"]["a"] == pytest.approx(0.1)
+    assert (result.true.none, result.true.all) == pytest.approx((0.5, 0.7))
     assert a.uar_drop.difference == 0.5  # only clips of the first class are right
     assert (a.uar_drop.low, a.uar_drop.high) == (0.5, 0.5)  # equal for both speakers
-    assert a.log_probability_drop == pytest.approx(found.log_probability - math.log(0.5))
+    assert a.log_probability_drop == pytest.approx(result.log_probability - math.log(0.5))
     assert a.permuted_uar_drop.mean == pytest.approx(0.5)  # drops 0 and 1
     assert a.permuted_uar_drop.deviation == pytest.approx(math.sqrt(0.5))
     assert a.signed == pytest.approx(0.3)
     assert a.absolute == pytest.approx(0.5)
     assert a.share == 1.0
-    assert found.difference == pytest.approx(0.3)
-    assert found.gap == pytest.approx(0.01)
-    assert found.worst_gap == pytest.approx(0.03)
+    assert result.difference == pytest.approx(0.3)
+    assert result.gap == pytest.approx(0.01)
+    assert result.worst_gap == pytest.approx(0.03)
 
 
 def test_the_json_has_every_value_and_every_clip():

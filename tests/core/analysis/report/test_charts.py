@@ -35,10 +35,10 @@ def test_a_persistence_diagram_is_drawn_by_persim(monkeypatch):
     # There are two further lines: the diagonal, and the line of infinite deaths.
     assert len(re.findall("stroke: var\\(--muted", svg)) == 2
     assert len(re.findall("stroke: var\\(--muted", drawn_diagrams([[0, 1]]))) == 1
-    given = []
-    monkeypatch.setattr(persim, "plot_diagrams", lambda bars, **_: given.append(bars))
+    passed = []
+    monkeypatch.setattr(persim, "plot_diagrams", lambda bars, **_: passed.append(bars))
     drawn_diagrams(ENDLESS)
-    assert given[0][0].tolist() == ENDLESS.tolist()
+    assert passed[0][0].tolist() == ENDLESS.tolist()
 
 
 @pytest.mark.filterwarnings("error")
@@ -53,8 +53,8 @@ def test_importing_the_report_imports_no_drawing_library():
         "import sys, fusion.core.analysis.report, fusion.plugins.extractors.persistence; "
         "sys.exit(' '.join({'persim', 'matplotlib', 'jinja2'} & set(sys.modules)) or 0)"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
 
 
 def test_the_mean_of_folds_that_stopped_at_different_epochs():

@@ -21,7 +21,7 @@ def answers(**predicted):
     """Return predictions for six clips of two classes and two speakers of two corpora."""
     targets = np.array([0, 0, 0, 1, 1, 1])
     speakers = np.array(["x/1", "x/1", "y/1", "x/1", "y/1", "y/1"])
-    said = SavedPredictions(
+    output = SavedPredictions(
         np.zeros(6, dtype=np.int64),
         targets,
         speakers,
@@ -29,22 +29,22 @@ def answers(**predicted):
         2,
         frozenset(),
     )
-    return ModelPredictions(said, {})
+    return ModelPredictions(output, {})
 
 
 def test_clips_by_correct_modalities_of_two():
-    found = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0], fused=[0, 0, 1, 1, 0, 1])
+    result = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0], fused=[0, 0, 1, 1, 0, 1])
     rows = {
         p.name: (p.clips, p.correct["fused"])
-        for p in correct_patterns(found, ["a", "b"], ["fused"])
+        for p in correct_patterns(result, ["a", "b"], ["fused"])
     }
     # a is right about clips 0 1 2 4, b about 0 3 4, fused about 0 1 3 5.
     assert rows == {"both": (2, 1), "only a": (2, 1), "only b": (1, 1), "none": (1, 1)}
 
 
 def test_clips_by_correct_modalities_of_three():
-    found = answers(a=[0, 0, 0, 0, 0, 0], b=[0, 1, 0, 1, 0, 0], c=[0, 1, 1, 1, 1, 0])
-    rows = {p.name: p.clips for p in correct_patterns(found, ["a", "b", "c"], ["a"])}
+    result = answers(a=[0, 0, 0, 0, 0, 0], b=[0, 1, 0, 1, 0, 0], c=[0, 1, 1, 1, 1, 0])
+    rows = {p.name: p.clips for p in correct_patterns(result, ["a", "b", "c"], ["a"])}
     assert rows == {
         "all": 1, "only a and b": 1, "only a and c": 0, "only b and c": 1, "only a": 1,
         "only b": 0, "only c": 1, "none": 1,
@@ -52,15 +52,17 @@ def test_clips_by_correct_modalities_of_three():
 
 
 def test_clips_by_number_of_correct_modalities_of_four():
-    found = answers(**{m: [0, 0, 0, 0, 0, 0] for m in "abc"}, d=[1, 1, 1, 1, 1, 1])
-    rows = {p.name: (p.clips, p.correct["d"]) for p in correct_patterns(found, list("abcd"), ["d"])}
+    result = answers(**{m: [0, 0, 0, 0, 0, 0] for m in "abc"}, d=[1, 1, 1, 1, 1, 1])
+    rows = {
+        p.name: (p.clips, p.correct["d"]) for p in correct_patterns(result, list("abcd"), ["d"])
+    }
     assert rows == {"4 of 4": (0, 0), "3 of 4": (3, 0), "2 of 4": (0, 0), "1 of 4": (3, 3),
                     "0 of 4": (0, 0)}  # fmt: skip
 
 
 def test_one_modality_is_right_or_not():
-    found = answers(a=[0, 0, 0, 0, 0, 0])
-    assert [(p.name, p.clips) for p in correct_patterns(found, ["a"], ["a"])] == [
+    result = answers(a=[0, 0, 0, 0, 0, 0])
+    assert [(p.name, p.clips) for p in correct_patterns(result, ["a"], ["a"])] == [
         ("a", 3),
         ("none", 3),
     ]
@@ -68,15 +70,15 @@ def test_one_modality_is_right_or_not():
 
 def test_the_oracle():
     # The oracle is right if a or b is: in all clips of class 0, and in clips 3 and 4 of class 1.
-    found = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0])
-    assert oracle_uar(found.per_clip, ["a", "b"]) == pytest.approx((1 + 2 / 3) / 2)
+    result = answers(a=[0, 0, 0, 0, 1, 0], b=[0, 1, 1, 1, 1, 0])
+    assert oracle_uar(result.per_clip, ["a", "b"]) == pytest.approx((1 + 2 / 3) / 2)
 
 
 def test_scores_of_speakers_and_corpora():
-    found = answers(a=[0, 1, 0, 1, 1, 0])
+    result = answers(a=[0, 1, 0, 1, 1, 0])
     # x/1 has clips 0 and 1 (class 0) and 3 (class 1); y/1 has 2 (class 0), and 4 and 5 (class 1).
-    assert uar_by_speaker(found.per_clip, "a").tolist() == [0.75, 0.75]
-    assert uar_by_corpus(found, "a") == {"x": 0.75, "y": 0.75}
+    assert uar_by_speaker(result.per_clip, "a").tolist() == [0.75, 0.75]
+    assert uar_by_corpus(result, "a") == {"x": 0.75, "y": 0.75}
 
 
 def test_bins_of_a_reliability_diagram():

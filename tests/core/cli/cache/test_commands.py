@@ -105,13 +105,13 @@ def test_build_on_a_dask_cluster(corpus, tmp_path):
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     ) as cluster:
-        found = subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-m", "fusion", "cache", "build", "--data", corpus, *MEL, "--cache",
              tmp_path, "--executor", "dask", "--scheduler", cluster.scheduler_address],
             capture_output=True, text=True, timeout=120,
         )  # fmt: skip
-    assert found.returncode == 0, found.stderr
-    assert "54 computed" in found.stdout
+    assert result.returncode == 0, result.stderr
+    assert "54 computed" in result.stdout
 
 
 @pytest.mark.slow

@@ -74,9 +74,9 @@ def test_a_build_fetches_what_another_machine_has_computed(
         url = url_of(first)
         assert first == f"serving {built} at {url} (Ctrl-C stops the server)\n"
         assert second == f"to read the cache: fusion run --cache {url}\n"
-        said = build(corpus, url, capsys)
-        assert f"0 computed, 108 fetched from {url}, 0 present already, 0 failed" in said
-        assert f"cache: {tmp_path / 'local'}" in said
+        output = build(corpus, url, capsys)
+        assert f"0 computed, 108 fetched from {url}, 0 present already, 0 failed" in output
+        assert f"cache: {tmp_path / 'local'}" in output
         assert "0 computed, 108 present already" in build(corpus, url, capsys)
     # The server is no longer needed.
     assert "0 computed, 108 present already" in build(corpus, url, capsys)
@@ -87,11 +87,11 @@ def bytes_of(root: Path) -> list[tuple[str, int]]:
     from fusion.cache import FeatureCache
 
     cache = FeatureCache(root)
-    catalogues = [cache.catalogue(made) for made in cache.features()]
+    catalogues = [cache.catalogue(created) for created in cache.features()]
     return sorted(
         (key.decode(), int(checksum))
-        for found in catalogues
-        for key, checksum in zip(found.keys.tolist(), found.checksums.tolist(), strict=True)
+        for result in catalogues
+        for key, checksum in zip(result.keys.tolist(), result.checksums.tolist(), strict=True)
     )
 
 
@@ -112,9 +112,9 @@ def test_info_of_another_machine(built: Path, capsys: pytest.CaptureFixture[str]
     with serving(built) as (first, _, _):
         url = url_of(first)
         assert run_cli(["cache", "info", "--cache", url]) == 0
-        said = capsys.readouterr().out
-        assert said.startswith(f"{url}\n")
-        assert "54 items of shape (1, 16, 32)" in said
+        output = capsys.readouterr().out
+        assert output.startswith(f"{url}\n")
+        assert "54 items of shape (1, 16, 32)" in output
         assert run_cli(["cache", "info", "--cache", url, "--json"]) == 0
         listing = json.loads(capsys.readouterr().out)
         assert listing["root"] == url
@@ -237,10 +237,10 @@ def test_malformed_requests_print_nothing(built: Path) -> None:
 def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return the error message; assert exit code 2 and no traceback."""
     assert run_cli(["cache", "serve", *arguments]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "Traceback" not in said.err
-    return said.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert "Traceback" not in output.err
+    return output.err
 
 
 def test_mistakes_in_serve(
@@ -256,11 +256,11 @@ def test_mistakes_in_serve(
     assert "is read-only from this machine" in mistake(capsys, "--cache", "http://127.0.0.1:9")
     assert "No such file" in mistake(capsys, "--cache", root, "--token-file", str(none))
     token_file.chmod(0o644)
-    said = mistake(capsys, "--cache", root, "--token-file", str(token_file))
-    assert "mode 644" in said
-    assert f"chmod 600 {token_file}" in said
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
+    output = mistake(capsys, "--cache", root, "--token-file", str(token_file))
+    assert "mode 644" in output
+    assert f"chmod 600 {token_file}" in output
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = str(used.getsockname()[1])
         assert f"127.0.0.1:{port}: Address already in use" in mistake(
             capsys, "--cache", root, "--port", port
         )
@@ -271,6 +271,6 @@ def test_help_imports_no_heavy_package() -> None:
         "import sys; from fusion.core.cli import run_cli; run_cli(['cache', 'serve', '--help']);"
         "sys.exit(len({'starlette', 'uvicorn', 'fsspec', 'h5py', 'numpy'} & set(sys.modules)))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert "--token-file FILE" in found.stdout
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "--token-file FILE" in result.stdout

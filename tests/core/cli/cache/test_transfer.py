@@ -77,12 +77,12 @@ def test_the_output_of_an_import(
 ) -> None:
     arguments = ["cache", "import", "face", str(corpus / "clips.csv"), "--cache", str(tmp_path)]
     assert run_cli(arguments) == 0
-    said = capsys.readouterr()
-    assert said.out == (
+    output = capsys.readouterr()
+    assert output.out == (
         "24 arrays of shape (5,), float32, stored as 'face' version 1\n"
         "columns not used: label, speaker\n"
     )
-    assert said.err == ""
+    assert output.err == ""
     assert run_cli(arguments) == 0
     assert capsys.readouterr().out.startswith(
         "0 arrays of shape (5,), float32, stored as 'face' version 1; 24 were stored already\n"
@@ -139,17 +139,17 @@ def test_predict(corpus: Path, cache: str, tmp_path: Path, capsys: pytest.Captur
     out = tmp_path / "run"
     assert run(corpus, cache, out, "--features", "face,body", "--quiet") == 0
     capsys.readouterr()
-    known = tmp_path / "renamed.wav"
-    known.write_bytes((corpus / "s0-sad-0.wav").read_bytes())
+    reference = tmp_path / "renamed.wav"
+    reference.write_bytes((corpus / "s0-sad-0.wav").read_bytes())
     other = tmp_path / "other.wav"
     soundfile.write(other, np.ones(4000), 16000)
-    assert run_cli(["predict", str(out), str(other), str(known), "--json"]) == 2
-    said = capsys.readouterr()
-    unknown, labelled = map(json.loads, said.out.splitlines())
+    assert run_cli(["predict", str(out), str(other), str(reference), "--json"]) == 2
+    output = capsys.readouterr()
+    unknown, labelled = map(json.loads, output.out.splitlines())
     assert labelled["label"] in CLASSES and labelled["error"] is None
     assert unknown["label"] is None
     assert "it has no face" in unknown["error"] and str(other) in unknown["error"]
-    assert "which the chosen model takes" in said.err and "Traceback" not in said.err
+    assert "which the chosen model takes" in output.err and "Traceback" not in output.err
 
 
 @pytest.mark.slow
@@ -188,9 +188,9 @@ def test_an_exported_file_imports_to_the_same_arrays(
 ) -> None:
     file = tmp_path / out
     assert run_cli(["cache", "export", "face", str(file), "--cache", cache]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith(f"24 arrays of shape (5,), float32, written to {file}")
-    assert said.endswith(" kB)\n") and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert output.startswith(f"24 arrays of shape (5,), float32, written to {file}")
+    assert output.endswith(" kB)\n") and output.count("\n") == 1
     other = str(tmp_path / "cache")
     assert run_cli(["cache", "import", "face", str(file), "--cache", other]) == 0
     assert "24 arrays of shape (5,), float32" in capsys.readouterr().out
@@ -239,9 +239,9 @@ def test_keys_that_no_run_will_find_are_a_warning(
     table = tmp_path / "a.csv"
     table.write_text("key,feature\nutterance 7,1.npy\n")
     assert run_cli(["cache", "import", "x", str(table), "--cache", str(tmp_path / "c")]) == 0
-    said = capsys.readouterr()
-    assert said.out == "1 array of shape (1,), float64, stored as 'x' version 1\n"
-    assert "'utterance 7'" in said.err and "will not find" in said.err
+    output = capsys.readouterr()
+    assert output.out == "1 array of shape (1,), float64, stored as 'x' version 1\n"
+    assert "'utterance 7'" in output.err and "will not find" in output.err
 
 
 def test_messages_have_singular_forms(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -250,9 +250,9 @@ def test_messages_have_singular_forms(tmp_path: Path, capsys: pytest.CaptureFixt
     key = "k" * 500
     table.write_text(f"key,feature\n{key},1.npy\n{key},1.npy\n")
     assert run_cli(["cache", "import", "x", str(table), "--cache", str(cache)]) == 0
-    said = capsys.readouterr()
-    assert "; 1 row repeats a recording" in said.out
-    assert f"such as '{'k' * 40}... (460 more)', are" in said.err and key not in said.err
+    output = capsys.readouterr()
+    assert "; 1 row repeats a recording" in output.out
+    assert f"such as '{'k' * 40}... (460 more)', are" in output.err and key not in output.err
     debris = next(cache.glob("x-*")) / f".{'0' * 32}.elsewhere.1.tmp"
     debris.touch()
     os.utime(debris, (0, 0))

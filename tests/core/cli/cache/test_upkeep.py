@@ -135,7 +135,9 @@ def test_a_shard_that_is_no_hdf5_file_is_repaired(root, capsys):
     path.write_bytes(b"scratch")
     code, out, _ = said(capsys, "cache", "verify", "--cache", root)
     assert code == 1
-    assert out.startswith(f"{path.relative_to(root)}: It is not an HDF5 file, or was cut short")
+    assert out.startswith(
+        f"{path.relative_to(root)}: The shard is not an HDF5 file, or was cut short"
+    )
     assert f", {count} bad, 1 bad file;" in out
     code, out, _ = said(capsys, "cache", "verify", "--repair", "--jobs", 1, "--cache", root)
     assert code == 0

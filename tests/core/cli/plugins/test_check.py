@@ -97,8 +97,8 @@ def file(tmp_path):
 
 def check(capsys, *arguments):
     code = run_cli(["plugins", "check", *map(str, arguments)])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    output = capsys.readouterr()
+    return code, output.out, output.err
 
 
 def test_a_correct_plugin_passes(capsys, file):
@@ -146,9 +146,9 @@ def test_a_faulty_plugin_fails(capsys, file):
 def test_json_output(capsys, file):
     code, out, _ = check(capsys, file(TOTAL), "gated", "--json")
     assert code == 1
-    found = json.loads(out)
-    assert found["unchecked"] == []
-    total, gated = sorted(found["plugins"], key=lambda each: each["name"] == "gated")
+    result = json.loads(out)
+    assert result["unchecked"] == []
+    total, gated = sorted(result["plugins"], key=lambda each: each["name"] == "gated")
     assert (total["kind"], total["name"], gated["failed"]) == ("strategy", "total", 0)
     by_name = {each["check"]: each for each in total["checks"]}
     (case,) = by_name["unequal sizes"]["cases"]

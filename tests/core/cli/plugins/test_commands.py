@@ -20,12 +20,14 @@ def test_show_names_the_file_and_the_hooks_in_use(
     plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = said(capsys, "show", "added", "-p", str(plugin))
-    told = dict(re.findall(r"^(module|file|contract|registered by|hooks used) +(.*)$", out, re.M))
+    message = dict(
+        re.findall(r"^(module|file|contract|registered by|hooks used) +(.*)$", out, re.M)
+    )
     assert out.startswith(f"added · strategy, version 7, from {plugin} 0.3\n")
-    assert told["file"] == str(plugin)
-    assert told["contract"] == "version 1"
-    assert told["registered by"] == "fusion_strategies, in the plugin 'mine'"
-    assert told["hooks used"] == "forward"
+    assert message["file"] == str(plugin)
+    assert message["contract"] == "version 1"
+    assert message["registered by"] == "fusion_strategies, in the plugin 'mine'"
+    assert message["hooks used"] == "forward"
     assert "added.factor: float = 1.0" in out
     out = said(capsys, "show", "gated")
     assert "fusion.plugins.strategies.gated" in out

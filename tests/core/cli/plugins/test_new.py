@@ -39,9 +39,9 @@ def test_the_output_of_new(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_corpus_is_checked_on_its_samples(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["plugins", "new", "corpus", "voices", "--dir", "here and now"]) == 0
-    said = capsys.readouterr().out
-    assert "  cd 'here and now'\n" in said
-    assert said.endswith(
+    output = capsys.readouterr().out
+    assert "  cd 'here and now'\n" in output
+    assert output.endswith(
         "  python tests/test_voices.py samples\n"
         "  fusion plugins check voices --data samples\n"
         "  fusion run --data voices=samples --epochs 5\n"
@@ -55,7 +55,7 @@ def test_a_package_in_the_current_folder(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "output"),
     [
         (["strategi", "tilt"], ["no kind of plugin 'strategi'", "Did you mean 'strategy'"]),
         (["strategy", "my-gate"], ["'my-gate' can't be the name", "Did you mean my_gate?"]),
@@ -69,12 +69,12 @@ def test_a_package_in_the_current_folder(capsys: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_mistakes_in_new(
-    arguments: list[str], said: list[str], capsys: pytest.CaptureFixture[str]
+    arguments: list[str], output: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_cli(["plugins", "new", *arguments]) == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
-    for part in said:
+    for part in output:
         assert part in error
     assert not list(Path().iterdir())
 

@@ -37,12 +37,12 @@ def test_trace_of_one_plugin_by_its_name_or_its_module(
     plugin: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("mine", "nested"):
-        found = json.loads(said(capsys, "trace", name, "--json", "-p", str(plugin)))
-        (module,) = found["modules"]
+        result = json.loads(said(capsys, "trace", name, "--json", "-p", str(plugin)))
+        (module,) = result["modules"]
         assert (module["plugin"], module["distribution"]) == ("mine", str(plugin))
         assert module["hooks"] == ["fusion_balancers", "fusion_strategies"]
         assert not module["broken"]
-        assert module["seconds_import"] < found["seconds_all_imports"]
-        assert found["all_modules"] > 60
+        assert module["seconds_import"] < result["seconds_all_imports"]
+        assert result["all_modules"] > 60
     assert run_cli(["plugins", "trace", "nestled", "-p", str(plugin)]) == 2
     assert "Did you mean 'nested'" in capsys.readouterr().err

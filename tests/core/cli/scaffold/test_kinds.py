@@ -41,10 +41,10 @@ def registry_of(defaults: dict[str, list[str]], names: dict[str, list[str]]) -> 
 
 
 def test_companions_are_defaults_or_the_first_plugin_or_a_placeholder() -> None:
-    found = companions(
+    result = companions(
         registry_of({"extractor": ["mel"]}, {"extractor": ["a"], "strategy": ["sum"]})
     )
-    assert found == {
+    assert result == {
         "EXTRACTOR": "mel", "STRATEGY": "sum",
     }  # fmt: skip
     assert companions(registry_of({}, {})) == {"EXTRACTOR": "NAME", "STRATEGY": "NAME"}

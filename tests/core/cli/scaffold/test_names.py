@@ -17,7 +17,7 @@ from fusion.core.registry.registry import Registry
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "hint"),
+    ("name", "output", "hint"),
     [
         ("my-gate", "lower-case letters", "Did you mean my_gate?"),
         ("MyGate", "lower-case letters", "Did you mean mygate?"),
@@ -39,12 +39,12 @@ from fusion.core.registry.registry import Registry
     ],
 )
 def test_an_invalid_name_is_refused(
-    name: str, said: str, hint: str | None, registry: Registry
+    name: str, output: str, hint: str | None, registry: Registry
 ) -> None:
     with pytest.raises(ParameterError) as refused:
         check_name("balancer", name, registry)
     assert repr(name) in refused.value.message
-    assert said in refused.value.message
+    assert output in refused.value.message
     assert hint is None or hint in (refused.value.hint or "")
 
 

@@ -48,9 +48,9 @@ def test_no_placeholder_remains(packages: dict[str, Path]) -> None:
 def test_a_package_registers_a_plugin_with_its_name(packages: dict[str, Path]) -> None:
     for kind, folder in packages.items():
         (module,) = folder.glob("*.py")
-        found = Registry([str(module)], strict=True)
+        result = Registry([str(module)], strict=True)
         name = module.stem.removeprefix("fusion_")
-        entry = next(e for e in found.entries(kind) if e.name == name)
+        entry = next(e for e in result.entries(kind) if e.name == name)
         assert entry.cls.__doc__ and entry.cls.__module__ != "fusion"
 
 
@@ -98,12 +98,12 @@ def test_a_package_is_typed(packages: dict[str, Path], tmp_path: Path) -> None:
 
 def test_commands_and_listed_files_match_the_package(registry: Registry, tmp_path: Path) -> None:
     beside = companions(registry)
-    made = make_package("extractor", "tilt", folder=tmp_path / "new", registry=registry)
-    assert made.commands[-1] == f"fusion run --features {beside['EXTRACTOR']},tilt --epochs 5"
+    created = make_package("extractor", "tilt", folder=tmp_path / "new", registry=registry)
+    assert created.commands[-1] == f"fusion run --features {beside['EXTRACTOR']},tilt --epochs 5"
     assert beside["EXTRACTOR"] in registry.defaults("extractor")
-    assert {str(p.relative_to(made.folder)) for p in made.folder.rglob("*") if p.is_file()} == set(
-        made.files
-    )
+    assert {
+        str(p.relative_to(created.folder)) for p in created.folder.rglob("*") if p.is_file()
+    } == set(created.files)
 
 
 # -- refused requests ------------------------------------------------------------------
@@ -140,12 +140,12 @@ def test_a_file_and_a_missing_parent_are_refused(registry: Registry, tmp_path: P
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("present", [True, False])
 def test_a_full_disk_leaves_no_partial_package(
-    there: bool, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    present: bool, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "new"
-    if there:
+    if present:
         folder.mkdir()
     written = []
     write = Path.write_text
@@ -159,4 +159,4 @@ def test_a_full_disk_leaves_no_partial_package(
     monkeypatch.setattr(Path, "write_text", until_full)
     with pytest.raises(UserError, match=r"new can't be written: No space left"):
         make_package("strategy", "tilt", folder=folder, registry=registry)
-    assert list(tmp_path.rglob("*")) == ([folder] if there else [])
+    assert list(tmp_path.rglob("*")) == ([folder] if present else [])

@@ -25,8 +25,8 @@ def test_workers_do_not_import_the_script_that_started_them(tmp_path):
     """A script without a main guard would run again in each worker and fail there."""
     script = tmp_path / "script.py"
     script.write_text(POOL)
-    said = said_by(script)
-    assert said.stdout.splitlines() == ["once", "[1, 2]"], said.stderr
+    output = said_by(script)
+    assert output.stdout.splitlines() == ["once", "[1, 2]"], output.stderr
     script.write_text(POOL.replace("main_left_out(), ", ""))
     assert said_by(script).returncode != 0
 

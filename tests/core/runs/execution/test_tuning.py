@@ -118,7 +118,7 @@ def test_resume_after_a_kill_during_a_trial(run, undisturbed, number):
     rewind(run, NAME)
     rest = Fitter(*OUTCOMES)
     assert tune(run, NAME, SEARCH, rest) == undisturbed[0]
-    assert [made for made, _ in rest.made] == list(range(number, 6))
+    assert [created for created, _ in rest.made] == list(range(number, 6))
     assert (run.training(NAME) / "trials.jsonl").read_bytes() == undisturbed[1]
     assert kept(run) == 2
 

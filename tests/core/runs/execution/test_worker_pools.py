@@ -56,8 +56,8 @@ def test_a_number_of_workers_other_than_expected_is_accepted():
             assert pool is not early
             assert pool.submit(abs, -2).result() == 2
             assert all(worker.exitcode is not None for worker in early.workers())
-        with worker_pool(4) as same:
-            assert same is pool
+        with worker_pool(4) as equal:
+            assert equal is pool
 
 
 @pytest.mark.usefixtures("_without_torch")

@@ -90,11 +90,11 @@ def test_the_control_is_scored_and_is_no_candidate():
 def test_clips_that_lack_a_modality_do_not_count_in_its_weight():
     """b is wrong about all clips that lack b, which does not lower its weight."""
     data = make_data()
-    gone = np.zeros(len(data.clips), dtype=bool)
-    gone[data.splits[0].val[:6]] = True
+    missing = np.zeros(len(data.clips), dtype=bool)
+    missing[data.splits[0].val[:6]] = True
     val = everything(data, "val", {"a": range(8, 12), "b": range(6), FUSED: range(8)})
     (plain,) = select(data, ["a", "b"], val).folds
-    (aware,) = select(replace(data, absent={"b": gone}), ["a", "b"], val).folds
+    (aware,) = select(replace(data, absent={"b": missing}), ["a", "b"], val).folds
     assert aware.weights["b"] > plain.weights["b"]
     assert aware.val_uar[ENSEMBLE] == 1.0 > plain.val_uar[ENSEMBLE]
 
@@ -102,8 +102,8 @@ def test_clips_that_lack_a_modality_do_not_count_in_its_weight():
 def test_uar_is_the_mean_recall_of_the_most_probable_class():
     probabilities = np.array([[0.6, 0.4], [0.4, 0.6], [0.3, 0.7], [0.9, 0.1]], np.float32)
     for targets in ([0, 0, 1, 0], [0, 1, 1, 1]):  # recalls of 2/3 and 1
-        found = uar_of(probabilities, np.array(targets), 2)
-        assert found == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
+        result = uar_of(probabilities, np.array(targets), 2)
+        assert result == pytest.approx((2 / 3 + 1) / 2, abs=1e-6)
 
 
 # -- on test ---------------------------------------------------------------------------
@@ -113,28 +113,28 @@ def test_uar_is_the_mean_recall_of_the_most_probable_class():
 def test_the_ensemble_uses_the_rule_of_its_run(rule, combined):
     data = make_data(folds=3)
     rng = np.random.default_rng(0)
-    said = {
+    output = {
         Training(fold, model): Predictions(rng.dirichlet([1, 1], 16).astype(np.float32), {}, {})
         for fold in range(3)
         for model in ("a", "b", FUSED, CONTROL)
     }
     scores = dict.fromkeys(("a", "b", ENSEMBLE, FUSED), 0.5)
     folds = tuple(FoldSelection(scores, {"a": w, "b": 1 - w}, "a") for w in (0.2, 0.5, 0.9))
-    found = candidate_probabilities(data, Selection(folds, "a", rule), said)
-    assert list(found) == ["a", "b", ENSEMBLE, FUSED, CONTROL]
+    result = candidate_probabilities(data, Selection(folds, "a", rule), output)
+    assert list(result) == ["a", "b", ENSEMBLE, FUSED, CONTROL]
     for fold, weight in enumerate((0.2, 0.5, 0.9)):
         for model in ("a", "b", FUSED, CONTROL):
-            assert found[model][fold] is said[Training(fold, model)].probabilities
-        singles = [said[Training(fold, m)].probabilities for m in ("a", "b")]
+            assert result[model][fold] is output[Training(fold, model)].probabilities
+        singles = [output[Training(fold, m)].probabilities for m in ("a", "b")]
         expected = combined(singles, np.array([weight, 1 - weight]))
-        np.testing.assert_allclose(found[ENSEMBLE][fold], expected, rtol=1e-5)
+        np.testing.assert_allclose(result[ENSEMBLE][fold], expected, rtol=1e-5)
 
 
 def test_a_run_without_control_has_no_control_probabilities():
     data = make_data()
-    said = everything(data, "test", {"a": [], "b": [], FUSED: []})
+    output = everything(data, "test", {"a": [], "b": [], FUSED: []})
     selection = select(data, ["a", "b"], everything(data, "val", {"a": [], "b": [], FUSED: []}))
-    assert CONTROL not in candidate_probabilities(data, selection, said)
+    assert CONTROL not in candidate_probabilities(data, selection, output)
 
 
 # -- written and read ------------------------------------------------------------------
@@ -159,18 +159,18 @@ def test_a_selection_of_version_0_1_has_the_linear_rule():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "output"),
     [
         ({"folds": None}, "'folds' must be a list, and is null"),
         ({"rule": "mean"}, "selection.json"),
         ({"folds": [{"val_uar": {}, "weights": {}}]}, "it has no 'chosen' in 'folds[0]'"),
     ],
 )
-def test_a_damaged_selection_is_reported(tmp_path, change, said):
+def test_a_damaged_selection_is_reported(tmp_path, change, output):
     run = Run(tmp_path)
     with pytest.raises(RunError, match="selection.json can't be read"):
         Selection.read(run)
     run.write_json("selection.json", {**CHOSEN.to_json(), **change})
     with pytest.raises(RunError) as caught:
         Selection.read(run)
-    assert said in caught.value.message and str(Path(tmp_path)) in caught.value.message
+    assert output in caught.value.message and str(Path(tmp_path)) in caught.value.message

@@ -96,9 +96,9 @@ WRONG = {
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_balancer_fails_its_check(plugin):
     check, words = WRONG[plugin]
-    found = failures(BalancerSuite, plugin, only=[f"test_{check}"])
-    assert words in found[f"test_{check}"]
-    assert "usual cause:" in found[f"test_{check}"]
+    result = failures(BalancerSuite, plugin, only=[f"test_{check}"])
+    assert words in result[f"test_{check}"]
+    assert "usual cause:" in result[f"test_{check}"]
 
 
 def test_every_check_has_a_balancer_that_fails_it():

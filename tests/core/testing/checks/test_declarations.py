@@ -27,15 +27,15 @@ class Idle(Balancer):
      (float | None, None, 0.5), (str, "a", None)],
 )  # fmt: skip
 def test_other_values_differ_from_the_default(type_, default, likely):
-    found = list(other_values(Parameter("it", type_, default, "")))
-    assert default not in found
-    assert (found or [None])[0] == likely
+    result = list(other_values(Parameter("it", type_, default, "")))
+    assert default not in result
+    assert (result or [None])[0] == likely
 
 
 def test_installed_plugins_include_those_of_the_same_file():
-    found = installed_plugins(Idle, "balancer", "strategy")
-    assert found["balancer"]["idle"] is Idle
-    assert "gradscale" in found["balancer"] and "idle" not in found["strategy"]
+    result = installed_plugins(Idle, "balancer", "strategy")
+    assert result["balancer"]["idle"] is Idle
+    assert "gradscale" in result["balancer"] and "idle" not in result["strategy"]
 
 
 def test_once_is_per_test_class():
@@ -150,17 +150,17 @@ WRONG = {
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_wrong_declaration_fails_its_check(plugin):
-    words, *meant = WRONG[plugin]
-    fails_only(StrategySuite, plugin, words, *meant, alone=plugin in (NoAnnotation, NoDefault))
+    words, *intended = WRONG[plugin]
+    fails_only(StrategySuite, plugin, words, *intended, alone=plugin in (NoAnnotation, NoDefault))
 
 
 def test_every_check_has_a_plugin_that_fails_it():
-    assert own_checks(PluginSuite) == {f"test_{meant}" for _, meant, *_ in WRONG.values()}
+    assert own_checks(PluginSuite) == {f"test_{intended}" for _, intended, *_ in WRONG.values()}
 
 
 def test_parameters_that_do_not_exist_are_reported():
-    found = failures(StrategySuite, Plain, parameters={"rank": 3})
-    assert "`parameters` names 'rank', which Plain does not have" in found["test_parameters"]
+    result = failures(StrategySuite, Plain, parameters={"rank": 3})
+    assert "`parameters` names 'rank', which Plain does not have" in result["test_parameters"]
 
 
 def test_a_plugin_declares_the_parameters_of_its_suite():
@@ -169,8 +169,8 @@ def test_a_plugin_declares_the_parameters_of_its_suite():
 
         conformance: ClassVar = {"parameters": {"parts": 2}}
 
-    made = type("TestIt", (ExtractorSuite,), {"plugin": Coarse})
-    assert made().create().shape == (2,)
+    created = type("TestIt", (ExtractorSuite,), {"plugin": Coarse})
+    assert created().create().shape == (2,)
     own = type("TestIt", (ExtractorSuite,), {"plugin": Coarse, "parameters": {"parts": 5}})
     assert own().create().shape == (5,)
 

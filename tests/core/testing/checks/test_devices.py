@@ -39,13 +39,13 @@ WRONG = {
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_strategy_fails_its_check(plugin):
-    words, *meant = WRONG[plugin]
-    fails_only(StrategySuite, plugin, words, *meant, alone=False)
+    words, *intended = WRONG[plugin]
+    fails_only(StrategySuite, plugin, words, *intended, alone=False)
 
 
 def test_every_check_has_a_plugin_that_fails_it():
     assert own_checks(DeviceChecks) - {"test_gpu"} == {
-        f"test_{meant}" for _, meant, *_ in WRONG.values()
+        f"test_{intended}" for _, intended, *_ in WRONG.values()
     }
 
 

@@ -39,10 +39,10 @@ class Lookup(Extractor):
 
 
 def test_recordings_may_be_other_files_than_audio(tmp_path):
-    given = [tmp_path / "a.txt", Recording(tmp_path / "b.txt")]
+    passed = [tmp_path / "a.txt", Recording(tmp_path / "b.txt")]
     for recording in ("a.txt", "b.txt"):
         (tmp_path / recording).touch()
-    assert failures(ExtractorSuite, Lookup, recordings=given, only=QUICK) == {}
+    assert failures(ExtractorSuite, Lookup, recordings=passed, only=QUICK) == {}
     assert "not in the table" in failures(ExtractorSuite, Lookup, only=QUICK)["test_array"]
 
 
@@ -141,9 +141,9 @@ def computed(extractor, recordings, folder):
 def test_another_process_writes_arrays_or_its_error(tmp_path, capsys):
     first, second, *_ = (sample.recording for sample in small_recordings())
     extractor = make_extractor(Level, {"parts": 3})
-    found = computed(extractor, [first, second], tmp_path)
+    result = computed(extractor, [first, second], tmp_path)
     expected = [extractor.extract(recording) for recording in (first, second)]
-    assert len(found) == 2 and all(map(same_bits, found, expected)), found
+    assert len(result) == 2 and all(map(same_bits, result, expected)), result
     missing = unreadable()["a missing file"]
     assert computed(extractor, [first, missing], tmp_path).startswith("RecordingError: ")
     assert not capsys.readouterr().out

@@ -110,10 +110,10 @@ WRONG = {
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_extractor_fails_its_check(plugin):
-    words, meant = WRONG[plugin]
-    found = failures(ExtractorSuite, plugin, only={f"test_{meant}"})
-    assert words in found[f"test_{meant}"]
-    assert "usual cause:" in found[f"test_{meant}"]
+    words, intended = WRONG[plugin]
+    result = failures(ExtractorSuite, plugin, only={f"test_{intended}"})
+    assert words in result[f"test_{intended}"]
+    assert "usual cause:" in result[f"test_{intended}"]
 
 
 def test_a_broken_extractor_fails_no_other_check():
@@ -124,4 +124,4 @@ def test_a_broken_extractor_fails_no_other_check():
 
 
 def test_every_check_has_an_extractor_that_fails_it():
-    assert own_checks(FingerprintChecks) == {f"test_{meant}" for _, meant in WRONG.values()}
+    assert own_checks(FingerprintChecks) == {f"test_{intended}" for _, intended in WRONG.values()}

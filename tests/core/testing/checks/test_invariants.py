@@ -47,9 +47,9 @@ WRONG = {
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_balancer_fails_its_check(plugin):
     check, words = WRONG[plugin]
-    found = failures(BalancerSuite, plugin, only=[f"test_{check}"])
-    assert words in found[f"test_{check}"]
-    assert "usual cause:" in found[f"test_{check}"]
+    result = failures(BalancerSuite, plugin, only=[f"test_{check}"])
+    assert words in result[f"test_{check}"]
+    assert "usual cause:" in result[f"test_{check}"]
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_optional_invariants_are_checked_if_requested(check, words):
 
 
 def test_order_matters_allows_dependence_on_the_order():
-    found = failures(
+    result = failures(
         BalancerSuite, FirstFirst, only=["test_order_of_modalities"], order_matters="by its place"
     )
-    assert found == {}
+    assert result == {}
 
 
 def test_every_check_has_a_balancer_that_fails_it():
     optional = {"test_one_modality", "test_equal_modalities"}
-    meant = {f"test_{check}" for check, _ in WRONG.values()}
-    assert own_checks(InvariantChecks) == meant | optional
+    intended = {f"test_{check}" for check, _ in WRONG.values()}
+    assert own_checks(InvariantChecks) == intended | optional

@@ -172,9 +172,9 @@ WRONG = {
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_strategy_fails_its_check(plugin):
-    words, *meant = WRONG[plugin]
-    fails_only(StrategySuite, plugin, words, *meant, alone=plugin is TwoOnly)
+    words, *intended = WRONG[plugin]
+    fails_only(StrategySuite, plugin, words, *intended, alone=plugin is TwoOnly)
 
 
 def test_every_check_has_a_plugin_that_fails_it():
-    assert own_checks(NetworkSuite) == {f"test_{meant}" for _, meant, *_ in WRONG.values()}
+    assert own_checks(NetworkSuite) == {f"test_{intended}" for _, intended, *_ in WRONG.values()}

@@ -64,14 +64,14 @@ def test_the_seed_decides_the_weights():
 
 
 def test_baselines_have_decreasing_uar_and_frozen_weights():
-    found = small_baselines(3, classes=4)
-    assert [b.val_uar for b in found.values()] == pytest.approx([0.7, 0.6, 0.5])
-    for m, baseline in found.items():
+    result = small_baselines(3, classes=4)
+    assert [b.val_uar for b in result.values()] == pytest.approx([0.7, 0.6, 0.5])
+    for m, baseline in result.items():
         assert not any(p.requires_grad for p in baseline.model.parameters())
         assert baseline.model({m: torch.zeros(2, 4)}).shape == (2, 4)
     # A baseline is independent of the other baselines.
     alone = small_baselines(("text",), classes=4)["text"].model.state_dict()
-    weights = found["text"].model.state_dict()
+    weights = result["text"].model.state_dict()
     assert all(torch.equal(alone[key], weights[key]) for key in weights)
 
 

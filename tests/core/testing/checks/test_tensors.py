@@ -57,8 +57,8 @@ def test_leaves_are_the_tensors_that_receive_gradients():
     weight, other = (torch.ones(2, requires_grad=True) for _ in range(2))
     constant = torch.ones(2)
     shared = weight * constant
-    found = leaves((shared + shared * other.detach()).sum())
-    assert len(found) == 1 and found[0] is weight
+    result = leaves((shared + shared * other.detach()).sum())
+    assert len(result) == 1 and result[0] is weight
     assert {id(x) for x in leaves(shared * other)} == {id(weight), id(other)}
     assert leaves(constant * 2) == []
 

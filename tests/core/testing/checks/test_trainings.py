@@ -61,16 +61,16 @@ def test_weights_that_differ_are_named(suite, first):
 
 def test_curves_that_differ_are_named():
     one = Trained([{"epoch": 1, "loss": 0.5, "gap": math.nan, "best": "a"}], {}, {})
-    same = Trained([{"epoch": 1, "loss": 0.5, "gap": math.nan, "best": "a"}], {}, {})
-    assert one.differs_from(same) == ""  # two NaNs do not differ
+    equal = Trained([{"epoch": 1, "loss": 0.5, "gap": math.nan, "best": "a"}], {}, {})
+    assert one.differs_from(equal) == ""  # two NaNs do not differ
     other = Trained([{"epoch": 1, "loss": 0.25, "gap": 1.0, "best": "a"}], {}, {})
     assert one.differs_from(other) == "gap, loss of epoch 1"
 
 
 def test_branches_excludes_the_weights_of_the_strategy(first):
-    found = first.trained.branches()
-    assert found and all(key.startswith("branches.") for key in found)
-    assert len(found) < len(first.trained.weights)
+    result = first.trained.branches()
+    assert result and all(key.startswith("branches.") for key in result)
+    assert len(result) < len(first.trained.weights)
 
 
 @pytest.mark.parametrize(
@@ -95,19 +95,19 @@ def test_non_finite_values_are_named(suite, part, words):
 
 
 def test_a_stopped_training_has_fewer_epochs():
-    found, whole = fitted(small_trainer(epochs=3), stop_after=1), fitted(small_trainer(epochs=3))
-    assert [record["epoch"] for record in found.history] == [1]
-    assert found.history == whole.history[:1]
-    assert found.differs_from(whole).startswith("the weights ")
+    result, whole = fitted(small_trainer(epochs=3), stop_after=1), fitted(small_trainer(epochs=3))
+    assert [record["epoch"] for record in result.history] == [1]
+    assert result.history == whole.history[:1]
+    assert result.differs_from(whole).startswith("the weights ")
 
 
 def test_weights_are_of_the_last_epoch_and_best_those_of_the_trained_model():
     trainer = small_trainer(epochs=2)
-    found = fitted(trainer)
+    result = fitted(trainer)
     handed = trainer.model.state_dict()
-    assert all(torch.equal(x, handed[key]) for key, x in found.best.items())
+    assert all(torch.equal(x, handed[key]) for key, x in result.best.items())
     last = fitted(small_trainer(epochs=2), stop_after=2).weights
-    assert all(torch.equal(x, last[key]) for key, x in found.weights.items())
+    assert all(torch.equal(x, last[key]) for key, x in result.weights.items())
 
 
 def numbers():
@@ -161,8 +161,8 @@ def test_every_step_is_recorded(first):
     steps = 2 * 3  # 23 clips in batches of 8, two epochs
     assert len(first.watch.probes) == steps * 2
     assert [m for m, _, _ in first.watch.probes[:2]] == ["voice", "face"]
-    for _, found, expected in first.watch.probes:
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-6)
+    for _, result, expected in first.watch.probes:
+        torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-6)
     assert list(first.watch.losses_seen) == ["fused"]
 
 

@@ -25,9 +25,9 @@ def folder_of(tmp_path, speakers=4, each=5):
 def test_scaled_and_dead_extractors_change_the_array(tmp_path):
     files = folder_of(tmp_path)
     healthy = [Length().extract(Recording(f)) for f in files]
-    made = faults.scaled(Length, 50.0)(offset=1.0)
+    created = faults.scaled(Length, 50.0)(offset=1.0)
     for file, array in zip(files, healthy, strict=True):
-        assert np.array_equal(made.check(made.extract(Recording(file))), 50 * array)
+        assert np.array_equal(created.check(created.extract(Recording(file))), 50 * array)
     dead = faults.dead(Length, 0.5)()
     zero = [not dead.extract(Recording(f)).any() for f in files]
     assert 0 < sum(zero) < len(files)
@@ -38,15 +38,15 @@ def test_scaled_and_dead_extractors_change_the_array(tmp_path):
 
 def test_shuffled_takes_the_array_of_another_recording(tmp_path):
     files = folder_of(tmp_path)
-    made = faults.shuffled(Length, seed=3)()
+    created = faults.shuffled(Length, seed=3)()
     own = [float(Length().extract(Recording(f))[0]) for f in files]
-    found = [float(made.extract(Recording(f))[0]) for f in files]
-    assert sorted(found) == sorted(own)
-    assert all(a != b for a, b in zip(own, found, strict=True))
+    result = [float(created.extract(Recording(f))[0]) for f in files]
+    assert sorted(result) == sorted(own)
+    assert all(a != b for a, b in zip(own, result, strict=True))
     half = faults.shuffled(Length, 0.5, 3)()
     assert sum(half.extract(Recording(f))[0] != o for f, o in zip(files, own, strict=True)) == 10
     with pytest.raises(RecordingError, match="a part of a file"):
-        made.extract(Recording(files[0], start=1.0))
+        created.extract(Recording(files[0], start=1.0))
 
 
 def test_every_fault_and_strength_has_its_own_fingerprint():
@@ -103,7 +103,7 @@ def test_a_faulty_corpus_detects_no_path():
 
 
 @pytest.mark.parametrize(
-    ("fault", "given", "words"),
+    ("fault", "passed", "words"),
     [
         (faults.shuffled, {"levels": -1}, "needs levels, seed >= 0, and was given -1, 0"),
         (faults.shuffled, {"seed": -2}, "needs levels, seed >= 0, and was given 1, -2"),
@@ -112,7 +112,7 @@ def test_a_faulty_corpus_detects_no_path():
         (faults.duplicated, {"share": 1.1}, "faults.duplicated needs a share from 0 to 1"),
     ],
 )
-def test_values_out_of_range_are_refused(fault, given, words):
+def test_values_out_of_range_are_refused(fault, passed, words):
     cls = Length if fault is faults.shuffled else Hundred
     with pytest.raises(ValueError, match=words):
-        fault(cls, **given)
+        fault(cls, **passed)

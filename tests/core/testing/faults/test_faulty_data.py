@@ -41,9 +41,9 @@ def test_shuffled_is_a_permutation_of_its_share(tmp_path_factory, share, seed):
 
 def test_hits_depend_on_name_and_part_but_not_on_the_folder():
     names = [f"s{i % 7}/{i}.wav" for i in range(2000)]
-    here = [is_hit(Recording(Path("/one") / name), 0.3) for name in names]
-    assert here == [is_hit(Recording(Path("/two/deep") / name), 0.3) for name in names]
-    assert sum(here) == pytest.approx(600, abs=80)  # four standard deviations
+    local = [is_hit(Recording(Path("/one") / name), 0.3) for name in names]
+    assert local == [is_hit(Recording(Path("/two/deep") / name), 0.3) for name in names]
+    assert sum(local) == pytest.approx(600, abs=80)  # four standard deviations
     parts = [is_hit(Recording(Path("a.wav"), i, i + 1), 0.3) for i in range(200)]
     assert 0 < sum(parts) < 200
     assert not is_hit(Recording(Path("a.wav")), 0.0) and is_hit(Recording(Path("a.wav")), 1.0)
@@ -51,8 +51,8 @@ def test_hits_depend_on_name_and_part_but_not_on_the_folder():
 
 def test_partners_are_below_the_root(tmp_path):
     files = folder_of(tmp_path)
-    found = [partner(Recording(f), share=1.0, seed=0, levels=1).path for f in files]
-    assert sorted(found) == files and all(a != b for a, b in zip(files, found, strict=True))
+    result = [partner(Recording(f), share=1.0, seed=0, levels=1).path for f in files]
+    assert sorted(result) == files and all(a != b for a, b in zip(files, result, strict=True))
     own = [partner(Recording(f), share=1.0, seed=0, levels=0).path for f in files]
     assert [f.parent for f in own] == [f.parent for f in files]  # within its own folder
     with pytest.raises(RecordingError, match="a part of a file; faults.shuffled"):

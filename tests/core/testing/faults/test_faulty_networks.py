@@ -109,10 +109,10 @@ def test_throttle_scales_the_gradient():
 
 def test_a_locked_strategy_falls_back_for_clips_without_the_modality():
     faulty, _ = joined(lambda cls: faults.locked(cls, 0.9, modality="a"), Gated)
-    given = embeddings()
+    passed = embeddings()
     present = torch.tensor([[True, True, True], [False, True, True]] + [[True] * 3] * 3)
     with torch.no_grad():
-        scores, inner = faulty(given, present), faulty.inner(given, present)
-        own = faulty.own(given["a"])
+        scores, inner = faulty(passed, present), faulty.inner(passed, present)
+        own = faulty.own(passed["a"])
     assert torch.equal(scores[1], inner[1])  # without the locked modality: the healthy scores
     torch.testing.assert_close(scores[0], 0.9 * own[0] + 0.1 * inner[0].tanh())

@@ -113,9 +113,9 @@ def test_frozen_weights_are_equal_after_training():
 
 def test_frozen_freezes_the_first_layers_up_to_its_share():
     # 5*8 weights, 8 + 8 of the normalisation, 8*6 + 6 of the embedding: 110 in total.
-    for share, held in ((0.0, 0), (0.3, 40), (0.4, 48), (0.6, 104), (1.0, 110)):
+    for share, contents in ((0.0, 0), (0.3, 40), (0.4, 48), (0.6, 104), (1.0, 110)):
         branch = faults.frozen(MLP, share)((5,), 6, hidden=8)
-        assert sum(p.numel() for p in branch.parameters() if not p.requires_grad) == held
+        assert sum(p.numel() for p in branch.parameters() if not p.requires_grad) == contents
         flags = [p.requires_grad for p in branch.parameters()]
         assert flags == sorted(flags)
 
@@ -143,8 +143,8 @@ def test_a_starved_modality_stops_learning_under_adamw_only_near_its_epsilon():
         MLP((5,), 6, hidden=8)  # the other branch is created first
         return MLP((5,), 6, hidden=8)
 
-    full, same, still = travel(1.0), travel(1e-3), travel(1e-12)
-    assert same == pytest.approx(full, rel=0.2)
+    full, equal, still = travel(1.0), travel(1e-3), travel(1e-12)
+    assert equal == pytest.approx(full, rel=0.2)
     assert still < 0.02 * full
 
 
@@ -181,9 +181,9 @@ def test_late_branches_do_not_move_in_a_shorter_training():
 @pytest.mark.parametrize("dim", [1, 3])
 def test_narrow_limits_the_rank_to_dim(dim):
     branch = faults.narrow(CNN, dim)((1, 16, 24), 6)
-    seen = branch.fault.see(inputs(size=50))
-    assert seen.shape == (50, 1, 16, 24)
-    assert torch.linalg.matrix_rank(seen.flatten(1)).item() == dim
+    recorded = branch.fault.see(inputs(size=50))
+    assert recorded.shape == (50, 1, 16, 24)
+    assert torch.linalg.matrix_rank(recorded.flatten(1)).item() == dim
     x = torch.arange(6.0).view(1, 1, 2, 3)
     expected = {1: [2.5] * 6, 3: [0.5, 0.5, 2.5, 2.5, 4.5, 4.5]}[dim]
     assert branch.fault.see(x).flatten().tolist() == expected
@@ -203,8 +203,8 @@ def test_locked_scores_depend_mostly_on_one_modality():
     torch.manual_seed(0)
     strategy = faults.locked(Gated, 0.9, modality="a")({"a": 6, "b": 6}, 4)
     inputs = {m: torch.randn(3, 6) for m in "ab"}
-    own, others = strategy.own(inputs["a"]), strategy.inner(inputs)
-    assert torch.allclose(strategy(inputs), 0.9 * own + 0.1 * others.tanh())
+    own, rest = strategy.own(inputs["a"]), strategy.inner(inputs)
+    assert torch.allclose(strategy(inputs), 0.9 * own + 0.1 * rest.tanh())
     weights = strategy.modality_weights(inputs)
     assert torch.allclose(weights.sum(dim=1), torch.ones(3)) and (weights[:, 0] > 0.9).all()
     assert strategy.held_out_parameters() == strategy.inner.held_out_parameters() != ()

@@ -67,8 +67,8 @@ class MeanOfOthers(Fine):
     """The mean over the other modalities, of which a single modality has none."""
 
     def factor(self, scores, m):
-        others = [score for other, score in scores.items() if other != m]
-        return torch.tensor(others).mean() / scores[m]
+        rest = [score for other, score in scores.items() if other != m]
+        return torch.tensor(rest).mean() / scores[m]
 
 
 class EmbeddingsOnly(Fine):
@@ -312,9 +312,9 @@ WRONG = {
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_balancer_fails_its_check(plugin):
     check, words = WRONG[plugin]
-    found = failures(BalancerSuite, plugin, only=[f"test_{check}"])
-    assert words in found[f"test_{check}"]
-    assert "usual cause:" in found[f"test_{check}"]
+    result = failures(BalancerSuite, plugin, only=[f"test_{check}"])
+    assert words in result[f"test_{check}"]
+    assert "usual cause:" in result[f"test_{check}"]
 
 
 def test_every_check_has_a_balancer_that_fails_it():
@@ -362,7 +362,7 @@ class TestCalm(BalancerSuite):
 
 
 def test_a_suite_needs_three_lines(tmp_path, capsys):
-    said = pytest_says(capsys, tmp_path, FILE, "-rs", "-k", "trains or takes_over or equal")
-    assert "test_trains[1 modality, a strategy of embeddings, adamw]" in said
-    assert "not enough values to unpack (expected 2, got 1)" in said
-    assert "equal_unchanged is False" in said  # skipped, with the reason
+    output = pytest_says(capsys, tmp_path, FILE, "-rs", "-k", "trains or takes_over or equal")
+    assert "test_trains[1 modality, a strategy of embeddings, adamw]" in output
+    assert "not enough values to unpack (expected 2, got 1)" in output
+    assert "equal_unchanged is False" in output  # skipped, with the reason

@@ -85,7 +85,7 @@ class Choosy(Fine):
 
 
 @pytest.mark.parametrize(
-    ("plugin", "meant", "words"),
+    ("plugin", "intended", "words"),
     [
         (Gridless, "maps_and_pool", "maps(x) has shape (8, 1)"),
         (TwoRoads, "maps_and_pool", "forward(x) is not pool(maps(x))"),
@@ -99,9 +99,9 @@ class Choosy(Fine):
         ),
     ],
 )
-def test_a_broken_branch_fails_its_check(plugin, meant, words):
-    found = failures(BranchSuite, plugin, only={f"test_{meant}"})
-    assert words in found[f"test_{meant}"]
+def test_a_broken_branch_fails_its_check(plugin, intended, words):
+    result = failures(BranchSuite, plugin, only={f"test_{intended}"})
+    assert words in result[f"test_{intended}"]
 
 
 def test_only_recordable_branches_are_checked_for_recording():

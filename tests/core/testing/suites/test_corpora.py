@@ -74,8 +74,8 @@ class Made(Fine):
         return False
 
     def clips(self):
-        here = Path(__file__).resolve()
-        yield Clip(Recording(here), "one", "joy", "anna", self.name)
+        local = Path(__file__).resolve()
+        yield Clip(Recording(local), "one", "joy", "anna", self.name)
 
 
 def with_table(_, folder):
@@ -200,8 +200,8 @@ class Absolute(Fine):
 
 class Elsewhere(Fine):
     def clip(self, file, name):
-        found = super().clip(file, name)
-        return replace(found, recording=Recording(self.path / file.name))
+        result = super().clip(file, name)
+        return replace(result, recording=Recording(self.path / file.name))
 
 
 class WrongTable(Fine):
@@ -221,8 +221,8 @@ class Unsorted(Fine):
 
     def clips(self):
         self.calls.append(1)
-        found = list(super().clips())
-        return found[:: 1 if len(self.calls) % 2 else -1]
+        result = list(super().clips())
+        return result[:: 1 if len(self.calls) % 2 else -1]
 
 
 class UsedUp(Fine):
@@ -236,8 +236,8 @@ class UsedUp(Fine):
 
 class Relative(Fine):
     def clip(self, file, name):
-        found = super().clip(file, name)
-        return replace(found, recording=Recording(Path(os.path.relpath(file))))
+        result = super().clip(file, name)
+        return replace(result, recording=Recording(Path(os.path.relpath(file))))
 
 
 class AboveTheRoot(Fine):
@@ -289,10 +289,10 @@ WRONG = {
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_corpus_fails_its_check(plugin):
-    meant, words = WRONG[plugin]
-    found = failures(CorpusSuite, plugin, make=make)
-    assert words in found[f"test_{meant}"], found
-    assert "usual cause:" in found[f"test_{meant}"]
+    intended, words = WRONG[plugin]
+    result = failures(CorpusSuite, plugin, make=make)
+    assert words in result[f"test_{intended}"], result
+    assert "usual cause:" in result[f"test_{intended}"]
 
 
 @pytest.mark.parametrize("plugin", [Undetected, Talks, Namesakes, Capitals, DevSplit])
@@ -300,13 +300,13 @@ def test_a_broken_corpus_fails_no_other_check(plugin):
     class Documented(plugin):
         """Has a docstring."""
 
-    meant, _ = WRONG[plugin]
-    assert set(failures(CorpusSuite, Documented, make=make)) == {f"test_{meant}"}
+    intended, _ = WRONG[plugin]
+    assert set(failures(CorpusSuite, Documented, make=make)) == {f"test_{intended}"}
 
 
 def test_every_check_has_a_corpus_that_fails_it():
     general = {"name_and_version", "description", "conformance_attribute", "parameters", "space"}
-    assert {f"test_{n}" for n in {meant for meant, _ in WRONG.values()} | general} == CHECKS
+    assert {f"test_{n}" for n in {intended for intended, _ in WRONG.values()} | general} == CHECKS
 
 
 def test_costs_describe_the_sample():

@@ -90,9 +90,9 @@ class Running(Level):
         self.top = -100.0
 
     def levels(self, samples):
-        found = super().levels(samples)
-        self.top = max(self.top, float(found.max()))
-        return found - self.top
+        result = super().levels(samples)
+        self.top = max(self.top, float(result.max()))
+        return result - self.top
 
 
 class Buffer(Level):
@@ -159,9 +159,9 @@ class Cache(Level):
     """Writes its own cache beside the recording."""
 
     def extract(self, recording):
-        found = super().extract(recording)
-        np.save(recording.path.with_suffix(".npy"), found)
-        return found
+        result = super().extract(recording)
+        np.save(recording.path.with_suffix(".npy"), result)
+        return result
 
 
 class Panels(Level):
@@ -212,9 +212,9 @@ class Padded(Together):
     """Pads every recording to the longest."""
 
     def extract_many(self, recordings):
-        found = [load_waveform(recording, RATE) for recording in recordings]
-        longest = max(len(samples) for samples in found)
-        return [self.levels(np.pad(x, (0, longest - len(x)))) for x in found]
+        result = [load_waveform(recording, RATE) for recording in recordings]
+        longest = max(len(samples) for samples in result)
+        return [self.levels(np.pad(x, (0, longest - len(x)))) for x in result]
 
 
 class Raising(Together):
@@ -253,30 +253,30 @@ WRONG = {
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_extractor_fails_its_check(plugin):
-    words, meant = WRONG[plugin]
-    found = failures(ExtractorSuite, plugin, only={f"test_{meant}"})
-    assert words in found[f"test_{meant}"]
-    assert "usual cause:" in found[f"test_{meant}"]
+    words, intended = WRONG[plugin]
+    result = failures(ExtractorSuite, plugin, only={f"test_{intended}"})
+    assert words in result[f"test_{intended}"]
+    assert "usual cause:" in result[f"test_{intended}"]
 
 
 @pytest.mark.parametrize(
-    ("plugin", "meant"),
+    ("plugin", "intended"),
     [(Duration, {"part_of_a_file"}), (Bare, {"unreadable_recordings"}), (Loud, {"float16"}),
      (Raising, {"extract_many_with_one_unreadable"})],
 )  # fmt: skip
-def test_a_broken_extractor_fails_no_other_check(plugin, meant):
+def test_a_broken_extractor_fails_no_other_check(plugin, intended):
     only = QUICK - {"test_parameters"}  # their docstrings lack parameters
-    assert set(failures(ExtractorSuite, plugin, only=only)) == {f"test_{name}" for name in meant}
+    assert set(failures(ExtractorSuite, plugin, only=only)) == {f"test_{name}" for name in intended}
 
 
 def test_every_check_has_an_extractor_that_fails_it():
-    assert own_checks(ExtractorSuite) == {f"test_{meant}" for _, meant in WRONG.values()}
+    assert own_checks(ExtractorSuite) == {f"test_{intended}" for _, intended in WRONG.values()}
 
 
 def test_a_class_that_other_processes_can_not_import():
     class Local(Level):
         """A class inside a function."""
 
-    found = failures(ExtractorSuite, Local, only={"test_rebuilt", "test_fresh_process_same_bits"})
-    assert "a class that is defined inside a function" in found["test_rebuilt"]
-    assert "AttributeError" in found["test_fresh_process_same_bits"]
+    result = failures(ExtractorSuite, Local, only={"test_rebuilt", "test_fresh_process_same_bits"})
+    assert "a class that is defined inside a function" in result["test_rebuilt"]
+    assert "AttributeError" in result["test_fresh_process_same_bits"]

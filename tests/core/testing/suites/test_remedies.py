@@ -131,10 +131,10 @@ WRONG = {
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_remedy_fails_its_check(plugin):
-    meant, words = WRONG[plugin]
-    found = failures(RemedySuite, plugin)
-    assert words in found[f"test_{meant}"], found
-    assert "usual cause:" in found[f"test_{meant}"]
+    intended, words = WRONG[plugin]
+    result = failures(RemedySuite, plugin)
+    assert words in result[f"test_{intended}"], result
+    assert "usual cause:" in result[f"test_{intended}"]
 
 
 @pytest.mark.parametrize("plugin", [MendsNothing, Again, NoStrategy, ForAnother, WrongValue])
@@ -142,10 +142,10 @@ def test_a_broken_remedy_fails_no_other_check(plugin):
     class Documented(plugin):
         """Has a docstring."""
 
-    meant, _ = WRONG[plugin]
-    assert set(failures(RemedySuite, Documented)) == {f"test_{meant}"}
+    intended, _ = WRONG[plugin]
+    assert set(failures(RemedySuite, Documented)) == {f"test_{intended}"}
 
 
 def test_every_check_has_a_remedy_that_fails_it():
     general = {"name_and_version", "description", "conformance_attribute", "parameters", "space"}
-    assert {f"test_{n}" for n in {meant for meant, _ in WRONG.values()} | general} == CHECKS
+    assert {f"test_{n}" for n in {intended for intended, _ in WRONG.values()} | general} == CHECKS

@@ -86,8 +86,8 @@ HOPELESS = {SameSize, Taking}
 
 @pytest.mark.parametrize("plugin", WRONG, ids=lambda plugin: plugin.__name__)
 def test_a_broken_strategy_fails_its_check(plugin):
-    words, *meant = WRONG[plugin]
-    fails_only(StrategySuite, plugin, words, *meant, alone=plugin in HOPELESS)
+    words, *intended = WRONG[plugin]
+    fails_only(StrategySuite, plugin, words, *intended, alone=plugin in HOPELESS)
 
 
 def test_every_check_has_a_plugin_that_fails_it():
@@ -263,17 +263,17 @@ class TestSum(StrategySuite):
 
 
 def test_a_suite_needs_three_lines(tmp_path, capsys):
-    said = pytest_says(
+    output = pytest_says(
         capsys, tmp_path, FILE, "-k", "takes or zeros or unequal_sizes or modality_weights"
     )
-    assert "FAILED test_mine.py::TestSum::test_unequal_sizes" in said
-    assert "call fusion.core.contracts.equal_dims(dims, self.name)" in said
+    assert "FAILED test_mine.py::TestSum::test_unequal_sizes" in output
+    assert "call fusion.core.contracts.equal_dims(dims, self.name)" in output
     # The output is the message, not the suite's code.
-    assert "def test_unequal_sizes" not in said
+    assert "def test_unequal_sizes" not in output
     # The failures are `takes`, and one, two and three modalities; unequal sizes were not refused.
-    assert "6 failed" not in said and "passed" in said
+    assert "6 failed" not in output and "passed" in output
 
 
 def test_a_suite_without_a_plugin_is_reported(tmp_path, capsys):
-    said = pytest_says(capsys, tmp_path, FILE.replace("plugin = Sum", "pass"))
-    assert "this line is missing: class TestSum(...): plugin = MyClass" in said
+    output = pytest_says(capsys, tmp_path, FILE.replace("plugin = Sum", "pass"))
+    assert "this line is missing: class TestSum(...): plugin = MyClass" in output

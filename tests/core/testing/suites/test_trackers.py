@@ -63,7 +63,7 @@ def test_a_tracker_that_does_nothing_passes():
 
 
 @pytest.mark.parametrize(
-    ("plugin", "check", "said"),
+    ("plugin", "check", "output"),
     [
         (Prints, "test_prints_nothing", "prints 'No reliable difference"),
         (Changes, "test_changes_nothing_that_it_is_given", "the tracker changes an argument"),
@@ -77,6 +77,6 @@ def test_a_tracker_that_does_nothing_passes():
         (Refuses, "test_resumed_run", "start raises FileExistsError"),
     ],
 )
-def test_a_broken_tracker_fails_its_check(plugin, check, said):
-    found = failures(TrackerSuite, plugin)
-    assert said in found[check], found
+def test_a_broken_tracker_fails_its_check(plugin, check, output):
+    result = failures(TrackerSuite, plugin)
+    assert output in result[check], result

@@ -38,13 +38,13 @@ class Counting(CpuTape):
 
     def record(self, call):
         type(self).recorded += 1
-        held, replay = super().record(call)
+        contents, replay = super().record(call)
 
         def counted():
             type(self).replayed += 1
             replay()
 
-        return held, counted
+        return contents, counted
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +53,10 @@ def _new_tape(monkeypatch):
     monkeypatch.setattr(Counting, "replayed", 0)
 
 
-def cnn(device="cpu", **given):
+def cnn(device="cpu", **passed):
     torch.manual_seed(0)
     branch = make(REGISTRY.branch("cnn"), SHAPE,
-                  settings={"dim": 5, "blocks": 2, "channels": 4, **given},
+                  settings={"dim": 5, "blocks": 2, "channels": 4, **passed},
                   owner="cnn")  # fmt: skip
     return branch.to(device)
 
@@ -72,10 +72,10 @@ def batch(clips=6, device="cpu", seed=1):
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 def test_outputs_gradients_and_statistics_equal_those_of_the_branch(device):
     plain, recorded = cnn(device, dropout=0.0), cnn(device, dropout=0.0)
-    made = Graphs(tape_for(device))
+    created = Graphs(tape_for(device))
     for seed in range(3):
         x = batch(device=device, seed=seed)
-        outs = (plain(x), made.apply("a", recorded, recorded, x))
+        outs = (plain(x), created.apply("a", recorded, recorded, x))
         torch.testing.assert_close(*outs)
         for out in outs:
             (out * torch.arange(5, device=device)).sum().backward()
@@ -83,37 +83,37 @@ def test_outputs_gradients_and_statistics_equal_those_of_the_branch(device):
         torch.testing.assert_close(q.grad, p.grad, msg=name)
     for (name, a), b in zip(plain.named_buffers(), recorded.buffers(), strict=True):
         torch.testing.assert_close(b, a, msg=name)
-    assert made.summary() == {"a": "recorded"}
+    assert created.summary() == {"a": "recorded"}
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
 def test_dropout_differs_between_replays_and_follows_the_seed(device):
     branch = cnn(device, dropout=0.5)
-    made, x = Graphs(tape_for(device)), batch(device=device)
+    created, x = Graphs(tape_for(device)), batch(device=device)
     torch.manual_seed(3)
     expected = [branch(x) for _ in range(2)]
     torch.manual_seed(3)
-    found = [made.apply("a", branch, branch, x) for _ in range(2)]
-    assert not torch.equal(*found)
-    for one, other in zip(found, expected, strict=True):
+    result = [created.apply("a", branch, branch, x) for _ in range(2)]
+    assert not torch.equal(*result)
+    for one, other in zip(result, expected, strict=True):
         torch.testing.assert_close(one, other)
 
 
 def test_a_shape_is_recorded_once_and_replayed():
-    branch, made = cnn(), Graphs(Counting)
+    branch, created = cnn(), Graphs(Counting)
     for clips in (6, 5, 6, 5):
-        made.apply("a", branch, branch, batch(clips)).sum().backward()
+        created.apply("a", branch, branch, batch(clips)).sum().backward()
     assert Counting.recorded == 4  # forward and backward, for two shapes
     checks = 2 * 2
     assert Counting.replayed == checks + 4 * 2
 
 
 def test_two_backward_passes_through_one_forward_pass_add_up():
-    branch, made = cnn(dropout=0.0), Graphs(Counting)
+    branch, created = cnn(dropout=0.0), Graphs(Counting)
     x = batch()
     parameters = list(branch.parameters())
     expected = torch.autograd.grad(branch(x).square().sum(), parameters)
-    out = made.apply("a", branch, branch, x)
+    out = created.apply("a", branch, branch, x)
     first, second = out[:, :2].square().sum(), out[:, 2:].square().sum()
     parts = [torch.autograd.grad(loss, parameters, retain_graph=True) for loss in (first, second)]
     for part, other, whole in zip(*parts, expected, strict=True):
@@ -125,24 +125,24 @@ def test_two_backward_passes_through_one_forward_pass_add_up():
 
 
 def test_gradients_have_the_strides_of_their_parameters():
-    branch, made = cnn(), Graphs(Counting)
-    made.apply("a", branch, branch, batch()).sum().backward()
+    branch, created = cnn(), Graphs(Counting)
+    created.apply("a", branch, branch, batch()).sum().backward()
     for name, parameter in branch.named_parameters():
         assert parameter.grad.stride() == parameter.stride(), name
 
 
 def test_outputs_of_a_batch_do_not_change_with_the_next_batch():
-    branch, made = cnn(), Graphs(Counting)
-    first = made.apply("a", branch, branch, batch(seed=1))
-    kept = first.detach().clone()
-    made.apply("a", branch, branch, batch(seed=2))
-    assert torch.equal(first, kept)
+    branch, created = cnn(), Graphs(Counting)
+    first = created.apply("a", branch, branch, batch(seed=1))
+    stored = first.detach().clone()
+    created.apply("a", branch, branch, batch(seed=2))
+    assert torch.equal(first, stored)
 
 
 def test_a_late_backward_pass_is_refused():
-    branch, made = cnn(), Graphs(Counting)
-    first = made.apply("a", branch, branch, batch(seed=1))
-    made.apply("a", branch, branch, batch(seed=2))
+    branch, created = cnn(), Graphs(Counting)
+    first = created.apply("a", branch, branch, batch(seed=1))
+    created.apply("a", branch, branch, batch(seed=2))
     with pytest.raises(TrainingError, match="another batch") as caught:
         first.sum().backward()
     assert "train.graphs=false" in caught.value.hint
@@ -150,8 +150,8 @@ def test_a_late_backward_pass_is_refused():
 
 @pytest.mark.parametrize("change", ["frozen", "part frozen", "evaluated", "moved"])
 def test_another_state_of_the_branch_is_recorded_anew(change):
-    branch, made, x = cnn(dropout=0.0), Graphs(Counting), batch()
-    made.apply("a", branch, branch, x)
+    branch, created, x = cnn(dropout=0.0), Graphs(Counting), batch()
+    created.apply("a", branch, branch, x)
     if change == "frozen":
         branch.requires_grad_(False)
     elif change == "part frozen":
@@ -162,31 +162,31 @@ def test_another_state_of_the_branch_is_recorded_anew(change):
         with torch.no_grad():
             for parameter in branch.parameters():
                 parameter.data = parameter.data + 1.0
-    torch.testing.assert_close(made.apply("a", branch, branch, x), branch(x))
+    torch.testing.assert_close(created.apply("a", branch, branch, x), branch(x))
     assert Counting.recorded == (2 if change == "frozen" else 4)
 
 
 def test_only_the_latest_recordings_are_kept():
-    branch, made = cnn(), Graphs(Counting)
+    branch, created = cnn(), Graphs(Counting)
     for clips in range(2, 9):
-        made.apply("a", branch, branch, batch(clips))
-    assert len(made._recordings["a"]) == graphs._MOST
+        created.apply("a", branch, branch, batch(clips))
+    assert len(created._recordings["a"]) == graphs._MOST
 
 
 def test_branches_with_hooks_are_not_recorded():
-    branch, made = cnn(), Graphs(Counting)
-    handle = branch.embed.register_forward_hook(lambda module, given, out: out + 70)
-    assert made.apply("a", branch, branch, batch()).min() > 50
-    assert made.summary() == {"a": "it has hooks, which a recording would skip"}
+    branch, created = cnn(), Graphs(Counting)
+    handle = branch.embed.register_forward_hook(lambda module, passed, out: out + 70)
+    assert created.apply("a", branch, branch, batch()).min() > 50
+    assert created.summary() == {"a": "it has hooks, which a recording would skip"}
     handle.remove()
-    assert made.apply("a", branch, branch, batch()).min() < 50
+    assert created.apply("a", branch, branch, batch()).min() < 50
     assert Counting.recorded == 2
 
 
 def test_inputs_that_require_a_gradient_receive_it():
-    branch, made = cnn(), Graphs(Counting)
+    branch, created = cnn(), Graphs(Counting)
     x = batch().requires_grad_()
-    made.apply("a", branch, branch, x).sum().backward()
+    created.apply("a", branch, branch, x).sum().backward()
     assert x.grad is not None
     assert Counting.recorded == 0
 
@@ -231,7 +231,7 @@ class Fixing(Counting):
     """A tape that replays without the Python code between the recorded work, as on a GPU."""
 
     def record(self, call):
-        held, replay = super().record(call)
+        contents, replay = super().record(call)
         drawn = np.random.default_rng
 
         def fixed():
@@ -241,7 +241,7 @@ class Fixing(Counting):
             finally:
                 np.random.default_rng = drawn
 
-        return held, fixed
+        return contents, fixed
 
 
 class Replaces(Other):
@@ -275,32 +275,32 @@ class Weightless(Other):
     ],
 )
 def test_branches_that_can_not_be_recorded_run_as_usual(kind, why):
-    branch, made = kind(), Graphs(Fixing)
+    branch, created = kind(), Graphs(Fixing)
     for seed in range(2):
-        out = made.apply("a", branch, branch, batch(seed=seed))
+        out = created.apply("a", branch, branch, batch(seed=seed))
         out.sum().backward()
-    assert made.summary() == {"a": why}
+    assert created.summary() == {"a": why}
     assert branch.linear.weight.grad is not None
 
 
 def test_a_branch_that_replaces_its_buffers_updates_them_as_usual():
     plain, branch = Replaces(), Replaces()
-    made = Graphs(Fixing)
+    created = Graphs(Fixing)
     for seed in range(3):
         plain(batch(seed=seed))
-        made.apply("a", branch, branch, batch(seed=seed))
+        created.apply("a", branch, branch, batch(seed=seed))
     assert torch.equal(branch.mean, plain.mean)
 
 
 def test_branches_without_trained_weights_are_not_recorded():
-    branch, made = Weightless(), Graphs(Fixing)
-    torch.testing.assert_close(made.apply("a", branch, branch, batch()), branch(batch()))
-    assert made.summary() == {"a": "none of its weights is trained"}
+    branch, created = Weightless(), Graphs(Fixing)
+    torch.testing.assert_close(created.apply("a", branch, branch, batch()), branch(batch()))
+    assert created.summary() == {"a": "none of its weights is trained"}
 
 
 def test_second_order_gradients_are_refused_with_a_message():
-    branch, made = cnn(), Graphs(Counting)
-    out = made.apply("a", branch, branch, batch())
+    branch, created = cnn(), Graphs(Counting)
+    out = created.apply("a", branch, branch, batch())
     with pytest.raises(TrainingError, match="second-order gradient") as caught:
         torch.autograd.grad(out.sum(), list(branch.parameters()), create_graph=True)
     assert "train.graphs=false" in caught.value.hint
@@ -311,14 +311,14 @@ def test_a_refusal_of_the_device_falls_back_to_the_branch():
         def record(self, call):
             raise RuntimeError("operation not permitted when stream is capturing\nsomewhere")
 
-    branch, made = cnn(dropout=0.0), Graphs(Refusing)
+    branch, created = cnn(dropout=0.0), Graphs(Refusing)
     statistics = [b.clone() for b in branch.buffers()]
     state = torch.get_rng_state()
     with torch.no_grad():
         expected = cnn(dropout=0.0)(batch())
     torch.set_rng_state(state)
-    torch.testing.assert_close(made.apply("a", branch, branch, batch()), expected)
-    assert made.plain == {"a": "operation not permitted when stream is capturing"}
+    torch.testing.assert_close(created.apply("a", branch, branch, batch()), expected)
+    assert created.plain == {"a": "operation not permitted when stream is capturing"}
     for before, after in zip(statistics, branch.buffers(), strict=True):
         assert not torch.equal(before, after)  # changed once, by the branch itself
     assert int(branch.blocks[1].num_batches_tracked) == 1
@@ -328,8 +328,8 @@ def test_recording_leaves_the_branch_unchanged():
     branch = cnn(dropout=0.5)
     before = [t.clone() for t in (*branch.parameters(), *branch.buffers())]
     state = torch.get_rng_state()
-    made = Recording(branch, branch, batch(), Counting(torch.device("cpu")))
-    assert made.matches(batch())
+    created = Recording(branch, branch, batch(), Counting(torch.device("cpu")))
+    assert created.matches(batch())
     assert torch.equal(torch.get_rng_state(), state)
     for one, other in zip(before, (*branch.parameters(), *branch.buffers()), strict=True):
         assert torch.equal(one, other)
@@ -373,10 +373,10 @@ def trained(recorded, balancers=(), strategy="concat", device="cpu", precision="
         np.arange(CLIPS) % CLASSES, torch.device(device), resident_bytes=10**9,
     )  # fmt: skip
     everything = np.arange(CLIPS)
-    made = [b if isinstance(b, Balancer) else make(REGISTRY.balancer(b), settings={}, owner=b)
+    created = [b if isinstance(b, Balancer) else make(REGISTRY.balancer(b), settings={}, owner=b)
             for b in balancers]  # fmt: skip
     config = TrainConfig(epochs=2, batch_size=5, precision=precision, graphs=device == "cuda")
-    trainer = Trainer(model, features, everything, everything, config, balancers=made, seed=0)
+    trainer = Trainer(model, features, everything, everything, config, balancers=created, seed=0)
     if device == "cpu":
         trainer.stepper.graphs = Graphs(Counting) if recorded else None
     elif not recorded:
@@ -449,7 +449,7 @@ def test_nothing_is_recorded_after_a_broken_recording(monkeypatch):
     }.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
-        monkeypatch.setattr(torch._C, name, lambda *given: released.append(given), raising=False)
+        monkeypatch.setattr(torch._C, name, lambda *passed: released.append(passed), raising=False)
     tape = graphs.CudaTape(torch.device("cuda:1"))
     with pytest.raises(RuntimeError, match="capture_end"):
         tape.record(lambda: None)

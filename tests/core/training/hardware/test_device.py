@@ -23,11 +23,11 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("there", "expected"),
+    ("present", "expected"),
     [({"cuda": True, "mps": True}, "cuda"), ({"mps": True}, "mps"), ({}, "cpu")],
 )
-def test_auto_is_the_fastest_available_device(machine, there, expected):
-    machine(**there)
+def test_auto_is_the_fastest_available_device(machine, present, expected):
+    machine(**present)
     assert choose_device("auto") == torch.device(expected)
 
 

@@ -23,9 +23,9 @@ BALANCERS = [f"concat+{e.name}++sgd" for e in REGISTRY.entries("balancer")]
 
 
 def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    with socket.socket() as result:
+        result.bind(("127.0.0.1", 0))
+        return result.getsockname()[1]
 
 
 def run(names, folder):
@@ -41,8 +41,8 @@ def run(names, folder):
     try:
         alone = all_of(names)
         for process in processes:
-            said = process.communicate(timeout=600)[1].decode()
-            assert process.returncode == 0, said
+            output = process.communicate(timeout=600)[1].decode()
+            assert process.returncode == 0, output
     finally:
         for process in processes:
             process.kill()
@@ -96,11 +96,11 @@ def torchrun(*arguments, cwd):
 def test_a_whole_run(tmp_path):
     """A run prints once, finishes, and can be resumed."""
     demo = ["--set", "demo.speakers=6", "--set", "demo.clips=2", "--cache", "cache", *SMALL]
-    said = torchrun("--epochs", "2", "--out", "run", *demo, cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert said.stdout.count("validation UAR") == 1  # in the table
+    output = torchrun("--epochs", "2", "--out", "run", *demo, cwd=tmp_path)
+    assert output.returncode == 0, output.stderr
+    assert output.stdout.count("validation UAR") == 1  # in the table
     results = json.loads((tmp_path / "run/results.json").read_text())
-    assert results["verdict"] in said.stdout
+    assert results["verdict"] in output.stdout
     for model, epochs in {"mel": 2, "persistence": 2, "fused": 1, "control": 3}.items():
         summary = json.loads((tmp_path / f"run/fold0/{model}/training.json").read_text())
         assert summary["epoch"] == epochs

@@ -22,8 +22,8 @@ def test_the_peak_is_measured_from_the_start():
     quiet = PeakMemory(CPU)
     first = quiet.bytes()
     busy = PeakMemory(CPU)
-    held = torch.ones(size)
-    del held
+    contents = torch.ones(size)
+    del contents
     second = busy.bytes()
     assert first is not None and second is not None
     assert second - first == pytest.approx(4 * size, rel=0.1)
@@ -63,13 +63,13 @@ print(json.dumps([before, first, faults_and_rest()]))
 )
 def test_freed_memory_is_kept_and_its_pages_are_fetched_once():
     """Runs in another process, because a process keeps its memory until it ends."""
-    found = subprocess.run([sys.executable, "-c", MEASURED], check=True, text=True,
+    result = subprocess.run([sys.executable, "-c", MEASURED], check=True, text=True,
                            capture_output=True)  # fmt: skip
-    (returned, rest), (_, more), (kept, _) = json.loads(found.stdout)
+    (returned, rest), (_, more), (stored, _) = json.loads(result.stdout)
     size = 40_000_000
     pages = 20 * size // resource.getpagesize()
     # Huge pages reduce the number of faults.
-    assert kept < 0.1 * min(returned, pages)
+    assert stored < 0.1 * min(returned, pages)
     assert rest < 0.1 * size < 0.9 * size < more
 
 
@@ -84,17 +84,17 @@ class Library:
 
 
 @pytest.mark.parametrize(
-    ("platform", "asked"),
+    ("platform", "requested"),
     # M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of malloc.h: no block is outside the heap; the heap
     # keeps up to 2 GiB at its end and grows by 64 MiB.
     [("linux", {-4: 0, -1: 2**31 - 1, -2: 2**26}), ("darwin", {}), ("win32", {})],
 )
-def test_the_c_library_is_configured_on_linux_only(monkeypatch, platform, asked):
+def test_the_c_library_is_configured_on_linux_only(monkeypatch, platform, requested):
     library = Library()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
     monkeypatch.setattr(sys, "platform", platform)
     keep_freed_memory()
-    assert library.asked == asked
+    assert library.asked == requested
 
 
 def test_a_c_library_other_than_gnu_is_not_configured(monkeypatch):

@@ -72,14 +72,14 @@ class Found:
     modality: str | None = None
 
 
-def patient(*faults: Found, **given) -> Patient:  # type: ignore[no-untyped-def]
+def patient(*faults: Found, **passed) -> Patient:  # type: ignore[no-untyped-def]
     plain = {"strategy": "concat", "balancers": (), "branches": {"mel": "cnn"},
              "preferred": {"mel": "cnn"}}  # fmt: skip
-    return Patient(**{**plain, **given}, faults=faults)
+    return Patient(**{**plain, **passed}, faults=faults)
 
 
-def ladder(*faults: Found, **given) -> list[str]:  # type: ignore[no-untyped-def]
-    return list(prescriptions(patient(*faults, **given), Registry()))
+def ladder(*faults: Found, **passed) -> list[str]:  # type: ignore[no-untyped-def]
+    return list(prescriptions(patient(*faults, **passed), Registry()))
 
 
 def test_the_ladder_without_a_finding() -> None:
@@ -129,8 +129,8 @@ def test_remedies_for_the_diagnosed_fault_come_first() -> None:
 
 def test_methods_in_use_are_not_offered() -> None:
     stored = {"gated": {"gate": "held_out"}, "gradscale": {"mode": "progress"}}
-    given = ladder(strategy="gated", balancers=("gradscale", "pretrain"), settings=stored)
-    assert not {"adaptive", "balanced", "pretrained"} & set(given)
+    passed = ladder(strategy="gated", balancers=("gradscale", "pretrain"), settings=stored)
+    assert not {"adaptive", "balanced", "pretrained"} & set(passed)
 
 
 def test_a_broken_branch_is_rebuilt_if_another_is_preferred() -> None:

@@ -30,8 +30,8 @@ def test_an_untrained_step_is_below_every_other() -> None:
 
 
 def test_defaults_of_a_repair() -> None:
-    asked = RepairRequest()
-    assert (asked.target, asked.steps, asked.minutes) == (Target("target"), (), None)
+    requested = RepairRequest()
+    assert (requested.target, requested.steps, requested.minutes) == (Target("target"), (), None)
 
 
 def repair(path: Path) -> Repair:
@@ -44,8 +44,8 @@ def repair(path: Path) -> Repair:
 
 
 def test_undefined_figures_are_written_as_null(tmp_path: Path) -> None:
-    found = repair(tmp_path)
-    plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    matches = repair(tmp_path)
+    plain = json.loads(json.dumps(matches.to_json(), allow_nan=False))
     assert (plain["best_single"], plain["goal"], plain["reached"]) == ("text", 0.72, True)
     assert (plain["chosen"], plain["handed_out"]) == ("levelled", "1-levelled")
     assert plain["steps"][0]["words"] == ["--set x.y=1"]
@@ -53,4 +53,4 @@ def test_undefined_figures_are_written_as_null(tmp_path: Path) -> None:
     assert plain["steps"][1]["refused"] == "two of a size"
     assert plain["against_base"]["difference"] == 0.1 and plain["against_base"]["low"] is None
     assert [finding["fault"] for finding in plain["findings"]] == ["cold_start"]
-    assert plain["verdict"] == found.result.verdict
+    assert plain["verdict"] == matches.result.verdict
