@@ -142,7 +142,9 @@ class FeatureArray:
         try:
             return self._file_of[index].tolist(), self._row_of[index]
         except IndexError:
-            raise IndexError(f"A row is out of range: there are {len(self)} rows.") from None
+            raise IndexError(
+                f"A row number is out of range: the array has {len(self)} rows."
+            ) from None
 
     def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
         """Open files if needed; return the rows and, of mapped files, the bytes by file number."""

@@ -65,8 +65,8 @@ def open_workers(
     Parameters
     ----------
     kind : {"processes", "dask", "ray"}
-        ``"processes"`` are single-threaded processes of this machine; with one job, this process
-        itself computes.
+        ``"processes"`` are single-threaded processes of this machine; with one job, the calling
+        process computes.
     jobs : int >= 1, optional
         Number of processes on this machine; one per core by default.
     scheduler : str, optional

@@ -32,6 +32,6 @@ def check_no_query(url: str) -> None:
     if _QUERY.match(url):
         raise CacheError(
             "The URL of a cache on a web server can't hold '?' or '#'.",
-            hint="Remove the character and the text after it. Put a token into the file that "
-            "FUSION_CACHE_TOKEN_FILE names; in a password write %3F and %23.",
+            hint="In a password, write %3F for '?' and %23 for '#'. Otherwise remove the character "
+            "and the text after it; put a token into a file that FUSION_CACHE_TOKEN_FILE names.",
         )

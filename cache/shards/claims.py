@@ -6,10 +6,10 @@ link whose name must not exist yet is one atomic step on every file system, netw
 included. Of two builders, only one can therefore claim the item. The other builder waits for
 the item at its end, and computes the item if it is still missing.
 
-Claims are advisory. A claim expires when its process is dead, or when it was not renewed: for ten
-minutes by a process of another machine, whose state can't be checked, or for an hour by one of
-this machine, whose process number may have been reused. In the worst case an item is computed
-twice, and two equal copies are stored.
+Claims are advisory. A claim expires when its process is dead. Without renewal, a claim of a process
+on another machine, whose state can't be checked, expires after ten minutes. A claim of a process on
+this machine, whose process number may have been reused, expires after an hour. In the worst case an
+item is computed twice, and two equal copies are stored.
 """
 
 from __future__ import annotations

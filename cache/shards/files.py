@@ -100,7 +100,7 @@ def sync(path: Path) -> None:
 
 
 def storage_error(folder: Path, error: OSError) -> StorageError:
-    """Return the error for a failed write to `folder`: the system's reason, and what to do."""
+    """Return an error with the reason for a failed write to `folder`, and what to do."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "Free some space and start again: finished items are kept."

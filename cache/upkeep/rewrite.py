@@ -1,4 +1,4 @@
-"""Rewriting of shards: without some of their items, packed, or unpacked.
+"""Rewriting of shards, to remove items, to pack or to unpack.
 
 A shard never changes. The items to keep are written as a new shard, each array compared with its
 checksum, and then the old shard is removed. A kill in between leaves both shards with the same

@@ -248,8 +248,7 @@ class Step:
     def sees(self, modalities: Collection[str]) -> Tensor | None:
         """Return (B,) bool: whether the strategy may see at least one of `modalities`.
 
-        Return None if no clip lacks a modality; modalities that a balancer hides then do not
-        count as missing.
+        Return None if no clip lacks a modality, even if a balancer hides modalities.
         """
         if self.presence is None:
             return None
@@ -334,9 +333,10 @@ class Step:
 
     @cached_property
     def unimodal_logits(self) -> dict[str, Tensor]:
-        """Scores of the probes, (B, C), by modality: the gradient of a loss reaches the branch.
+        """Scores of the probes, (B, C), by modality; gradients pass through them to the branch.
 
-        The gradient does not reach the probe, which learns from its own loss alone.
+        The weights of a probe receive no gradient from these scores: a probe learns from its own
+        loss alone.
         """
         return {
             m: functional.linear(

@@ -74,7 +74,7 @@ def sentence_of(clip: Clip) -> Group | None:
 
 
 def corpus_of(clip: Clip) -> Group:
-    """Return the corpus of a clip as a group, whose kind is the empty string."""
+    """Return the group of a clip in a split by corpus: an empty string, and its corpus."""
     return "", clip.corpus
 
 

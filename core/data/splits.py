@@ -329,7 +329,7 @@ def check_classes(
             location = part if split.fold is None else f"{part} of fold {split.fold}"
             needs = "every class" if part == "train" else "at least two classes"
             raise SplitError(
-                f"The part {location} needs clips of {needs}. It has clips of: "
+                f"The part {location} needs clips of {needs}. The part has clips of: "
                 f"{', '.join(sorted(present)) or 'no class'}, and none of: {', '.join(missing)}.",
                 hint=f"Too few {units} have these classes. Use fewer folds, another --seed, or "
                 "--labels to leave classes out.",

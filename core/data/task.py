@@ -35,7 +35,7 @@ def with_task(adapt: str, text: str) -> str:
 
 
 def measured_on(mode: str, adapt: str) -> str:
-    """Return a phrase for titles of tables, such as ``"on held-out speakers, speaker-adapted"``."""
+    """Return what scores refer to, such as ``"on held-out speakers, speaker-adapted"``."""
     return ", ".join(filter(None, (MODES[mode].tested, task_name(adapt))))
 
 

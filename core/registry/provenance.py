@@ -102,7 +102,7 @@ class Guilt:
 def guilt_of(error: BaseException) -> Guilt | None:
     """Return the place in a plugin that raised an exception or its cause; None if no plugin did.
 
-    For an exception from another process, the place is known if :func:`note` was called there.
+    For an exception from another process, the place is known if that process called :func:`note`.
     """
     visited: set[int] = set()
     cause: BaseException | None = error

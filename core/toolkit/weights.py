@@ -49,6 +49,6 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise RunError(
             f"The weights {path} can't be read: {error}",
-            hint=f"Delete {path.parent / 'training.json'} or, in the run directory itself, "
-            f"{path.name}: fusion run --resume then creates the weights again.",
+            hint=f"Delete {path.parent / 'training.json'} (if there is none, delete {path.name}), "
+            "then start fusion run --resume: the run creates the weights again.",
         ) from error

@@ -15,7 +15,7 @@ from ..contracts.train_config import TrainConfig
 class FiniteCheck:
     """Check of every step's embeddings and loss for NaN and infinite values.
 
-    On a CPU each step is checked at once. On other devices this would wait for the device, so
+    On a CPU each step is checked at once. On other devices a check would wait for the device, so
     the results are collected and checked when the epoch ends.
     """
 

@@ -47,7 +47,7 @@ def tensor(
 def feature_map(
     plugin: object, method: str, value: Any, start: tuple[int, int], *, of: str = ""
 ) -> Tensor:
-    """Check that `value` is a map over any grid, whose shape starts with clips and channels."""
+    """Check that the shape of the map `value` starts with the numbers of clips and channels."""
     if not isinstance(value, Tensor) or value.shape[:2] != start:
         expected = f"a map of shape ({start[0]}, {start[1]}, *grid) = (clips, map_channels, *grid)"
         raise wrong_return(plugin, method, value, expected, of=of)

@@ -219,7 +219,8 @@ class Stepper:
     ) -> dict[str, list[tuple[nn.Parameter, Tensor]]]:
         """Set the probes' gradients; return those of the branches, by modality.
 
-        A probe's loss reaches a branch only if the strategy takes maps, and then only its pooling.
+        If the strategy takes maps, the loss of a probe reaches the pooling of the branch. Otherwise
+        the loss reaches no weight of the branch.
         """
         if not losses:
             return {}

@@ -385,6 +385,6 @@ class _Summary:
 
 
 def mean_uar(confusions: npt.NDArray[Any]) -> Floats:
-    """Return the UAR averaged over seeds, (R,), of confusion matrices (R, K, C, C)."""
+    """Return the UAR averaged over K seeds, (R,), for R resamples: (R, K, C, C)."""
     means: Floats = uar(confusions).mean(axis=-1)
     return means

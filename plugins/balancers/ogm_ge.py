@@ -28,9 +28,9 @@ class OGMGE(Curved):
         k_m   = 1 - tanh(alpha * rho_m)   if rho_m > 1,  else 1
         g_m  <- k_m * g_m + N(0, std(g_m)^2)       in the epochs from `start` to `end`
 
-    The noise (the GE part) is added on convolution weights only, which are tensors of four
-    dimensions or more; std is taken over each tensor. k_m jumps at rho_m = 1 to 1 - tanh(alpha), as
-    in the paper.
+    The noise (generalisation enhancement, GE) is added to the gradients of convolution weights
+    only, which are tensors of four dimensions or more; std is taken over each tensor. k_m jumps at
+    rho_m = 1 to 1 - tanh(alpha), as in the paper.
 
     Departures from the paper: the paper is for two modalities, and the mean over the other
     modalities is the usual generalisation. The paper's scores come from splitting the concatenation
@@ -38,16 +38,16 @@ class OGMGE(Curved):
     scales convolution weights only and has almost no effect under Adam, because Adam cancels any
     constant factor; here k_m scales the step of the whole branch.
 
-    k_m also scales the noise, so the noise is divided by k_m first, but by at least 0.1: a larger
-    noise would stay in Adam's running variance for thousands of steps. With SGD the result is the
-    rule above. Adam divides by the size of gradient and noise together, so convolution weights
-    follow the gradient with a factor of k_m^2 / sqrt(1 + k_m^2) instead of k_m: 0.7 if k_m is 1,
-    0.03 if k_m is 1/6. With ``noise=false`` the factor is k_m.
+    The factor k_m also scales the noise, so the noise is first divided by k_m, or by 0.1 if k_m is
+    smaller. A larger noise would stay in Adam's running variance for thousands of steps. With SGD
+    the result is the rule above. Adam divides by the size of gradient and noise together, so
+    convolution weights follow the gradient with a factor of k_m^2 / sqrt(1 + k_m^2) instead of k_m:
+    0.7 if k_m is 1, 0.03 if k_m is 1/6. With ``noise=false`` the factor is k_m.
 
     Parameters
     ----------
     alpha : float
-        Strength, >= 0. The default is the paper's on CREMA-D.
+        Strength, >= 0. The default is the paper's value for CREMA-D.
     start, end : int
         First and last epoch of the rule, counted from 1; ``end=0`` means the last epoch of the
         training.
@@ -56,8 +56,8 @@ class OGMGE(Curved):
 
     When to use
     -----------
-    As the method with which papers on balancing compare. If one modality leads all the time, its
-    branch hardly learns; with `end`, the branch catches up in the last epochs.
+    As a baseline, because papers on balancing compare with this method. If one modality leads all
+    the time, its branch hardly learns; with `end`, the branch catches up in the last epochs.
 
     Cost
     ----

@@ -48,8 +48,8 @@ class Gated(Strategy):
     The fused model starts from the heads of the baselines: with *held_out* it starts as the
     log-linear pool of the baselines. A modality that a clip lacks has weight 0 for that clip.
 
-    The reported share of a modality is the relative size of its part of the scores: the length of
-    a_m(x) log p_m, centred over the classes, divided by the sum of these lengths.
+    The reported share of a modality is the relative size of its part of the scores: the norm of
+    a_m(x) log p_m, centred over the classes, divided by the sum of these norms over the modalities.
 
     Parameters
     ----------

@@ -82,7 +82,7 @@ def _part(text: str) -> tuple[int, int]:
     if not slash or not 1 <= part[0] <= part[1]:
         raise ParameterError(
             f"--shard must be I/N with I from 1 to N, and is {text!r}.",
-            hint="For example: --shard 1/8 ... --shard 8/8, in eight jobs.",
+            hint="For eight jobs, give --shard 1/8 to the first and --shard 8/8 to the last.",
         )
     return part
 

@@ -86,7 +86,7 @@ class SavedPredictions:
     def confusions(self, name: str, *, fold: int | None = None) -> npt.NDArray[np.int64]:
         """Return a model's confusion matrix for each speaker, (S, C, C).
 
-        With `fold`, only the clips of this fold are counted; other speakers then have zeros.
+        With `fold`, only clips of this fold are counted; speakers without such clips get zeros.
         """
         return self._counted(self.predicted[name], fold)
 

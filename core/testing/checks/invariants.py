@@ -30,7 +30,7 @@ class InvariantChecks(TrainingSuite):
             self._check_unchanged(case, self.first(case).trained, self.train(case, []), _ALONE)
 
     def test_equal_modalities(self) -> None:
-        """Check that the balancer changes nothing for equal modalities, if `equal_unchanged`."""
+        """Check that a balancer with `equal_unchanged` has no effect on equal modalities."""
         if not self.equal_unchanged:
             skip("equal_unchanged is False")
         for modalities in (2, 3):
