@@ -1,4 +1,4 @@
-"""Clips that lack a modality: their list, checks that a run can train, and texts for reports."""
+"""Clips that lack a modality: masks of these clips, checks before training, texts for reports."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def check_absent(
 
 
 def absence_text(absent: Mapping[str, int]) -> list[str]:
-    """Return a line for a run's table on clips that lack a modality; empty if no clip lacks any.
+    """Return the line of a run's table on clips that lack modalities; empty if no clip lacks any.
 
-    `absent` maps a modality to the number of clips that lack it.
+    `absent` maps a modality to the number of clips that lack the modality.
     """
     if not absent:
         return []
@@ -94,7 +94,7 @@ def absence_text(absent: Mapping[str, int]) -> list[str]:
 def missing_modality_warning(
     data: RunData, strategies: Iterable[str], registry: Registry
 ) -> str | None:
-    """Return a warning if clips lack modalities but the strategy needs all of them; else None."""
+    """Return a warning if clips lack modalities and the strategy needs every modality."""
     unsupporting = [s for s in strategies if not registry.strategy(s).accepts_missing]
     if not data.absent or not unsupporting:
         return None

@@ -1,7 +1,8 @@
 """Standardisation of features by the unlabelled clips of each speaker.
 
-Speaker s has n clips, and a feature has mean m_s and variance v_s over them. The training
-population has mean m and within-speaker variance v, averages over the training speakers' clips::
+Speaker s has n clips, and a feature has mean m_s and variance v_s over these n clips. The
+training population has mean m and within-speaker variance v; both are averages over the
+training speakers' clips. A value x is standardised to x'::
 
     w    = n / (n + k)                                k = 1 pseudo-clip
     mean = w m_s + (1 - w) m
@@ -50,7 +51,7 @@ class Moments:
     count : array
         (S,) float64, number of clips that have the modality.
     mean, variance : array
-        (S, *kept) float64; pooled axes have length 1. 0 for a speaker without a clip.
+        (S, *kept) float64; pooled axes have length 1. Values are 0 for a speaker without a clip.
     """
 
     count: Floats
@@ -93,7 +94,7 @@ class Collector:
         self._squares = np.zeros((speakers, *kept_shape))  # sum over clips of squared deviations
 
     def add(self, speakers: Indices, rows: npt.NDArray[Any]) -> None:
-        """Add clips, (B, *shape), of the speakers (B,); leave out clips with NaN or infinity.
+        """Add clips, (B, *shape), of speakers, (B,), except clips that contain NaN or infinity.
 
         All clips have the same weight, because all have the same number of values.
         """
@@ -144,7 +145,7 @@ def moments_of(
 
 
 def population_of(moments: Moments, speakers: Indices) -> Population:
-    """Average the statistics of speakers over their clips; without clips: mean 0 and variance 1.
+    """Average the statistics of speakers, weighted by clips; without clips, mean 0 and variance 1.
 
     Parameters
     ----------
@@ -176,14 +177,14 @@ def offset_and_scale(
     weight = count / np.maximum(count + pseudo_clips, 1e-12)
     mean = weight * moments.mean + (1 - weight) * population.mean
     deviation = np.sqrt(weight * moments.variance + (1 - weight) * population.variance)
-    # As in Standardise.set: a feature without variance is centred and not scaled.
+    # A feature without variance is centred and not scaled, as in Standardise.set.
     varies = deviation > 1e-6 * np.abs(mean)
     scale = np.divide(1.0, deviation, out=np.ones_like(deviation), where=varies)
     return mean.astype(np.float32), scale.astype(np.float32)
 
 
 class Adapted:
-    """Arrays of all clips, each standardised by the statistics of its speaker; float32.
+    """Float32 arrays of all clips, each standardised by the statistics of the clip's speaker.
 
     Parameters
     ----------
@@ -280,14 +281,14 @@ def _stored(path: Path) -> Moments | None:
 
 
 def training_population(moments: Moments, data: RunData, fold: int | None) -> Population:
-    """Average the statistics of a fold's training speakers, or of all if `fold` is None."""
+    """Average the statistics of a fold's training speakers; of all speakers if `fold` is None."""
     speakers = numbered_speakers(data.clips)
     chosen = speakers if fold is None else speakers[data.splits[fold].train]
     return population_of(moments, np.unique(chosen))
 
 
 def adapted(arrays: Arrays, moments: Moments, data: RunData, fold: int | None) -> Adapted:
-    """Return a run's arrays, standardised by speaker with a fold's training population."""
+    """Return a run's arrays, standardised by speaker and shrunk towards a fold's population."""
     offset, scale = offset_and_scale(moments, training_population(moments, data, fold))
     return Adapted(arrays, numbered_speakers(data.clips), offset, scale)
 

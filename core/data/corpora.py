@@ -33,12 +33,12 @@ class Dataset:
     Attributes
     ----------
     clips : tuple of Clip
-        The clips, sorted by corpus and name; each pair of these is unique. Every label is one of
-        `classes`.
+        The clips, sorted by corpus and name; each pair of corpus and name is unique. Every label is
+        in `classes`.
     classes : tuple of str
         Names of at least two classes; each has a clip.
     dropped : dict
-        Corpus -> native label -> number of clips that belong to no class.
+        Number of clips that belong to no class, by corpus and native label.
     corpora : tuple of str
         Names of the corpora in the order given.
     """
@@ -64,11 +64,11 @@ def parse_source(text: str, corpora: Mapping[str, type[Corpus]]) -> Source:
     Parameters
     ----------
     text : str
-        ``PATH``, ``CORPUS=PATH``, or the bare name of a corpus that generates its clips. If `text`
-        is an existing path, it is read as a path, even with an equals sign or the name of a
-        corpus.
+        ``PATH``, ``CORPUS=PATH``, or the bare name of a corpus that generates its clips. A `text`
+        that is an existing path is read as a path, even if `text` has an equals sign or is the name
+        of a corpus.
     corpora : mapping
-        Name -> corpus class.
+        Corpus class by name.
 
     Raises
     ------
@@ -120,23 +120,24 @@ def load_dataset(
     """Read all sources and map their labels to common classes.
 
     Clips and speakers are identified by corpus and name, so two corpora may both have a speaker
-    "1". A corpus read from two paths is one corpus. Speakers with the same name are then the
-    same speaker, who is in one part of a split only. Clips with the same name are numbered in
-    the order of the sources (``name``, ``name#2``).
+    "1". A corpus may be read from two paths. Speakers with the same name in both paths are then the
+    same speaker, who is in one part of a split only. Clips with the same name are numbered in the
+    order of the sources (``name``, ``name#2``).
 
     Parameters
     ----------
     sources : sequence of Source
-        Sources to read. A source without a corpus is read by the corpus that recognises its path;
-        if several do, by the one with the highest priority.
+        Sources to read. A source without a corpus is read by the corpus that recognises the
+        source's path. If several corpora recognise the path, the corpus with the highest priority
+        reads it.
     corpora : mapping
-        Name -> corpus class.
+        Corpus class by name.
     labels : str
         ``"shared"``: the six shared emotions, in their order. ``"native"``: each corpus's own
-        labels, sorted. ``"a,b,c"``: these classes in this order; each clip is matched by its native
-        label first, then by its shared one.
+        labels, sorted. ``"a,b,c"``: the classes a, b and c in this order; each clip is matched by
+        its native label first, then by its shared label.
     parameters : mapping
-        Corpus -> parameter -> value or text.
+        Value or text by corpus and parameter.
 
     Returns
     -------
@@ -265,7 +266,7 @@ def _checked(reader: Corpus, clips: Any) -> list[Clip]:
 
 
 def _numbered(clips: Iterable[Clip]) -> list[Clip]:
-    """Return clips with unique names: add ``#2`` and so on if corpus and name are the same."""
+    """Return clips with unique names: add ``#2``, ``#3`` to clips of equal corpus and name."""
     counts: Counter[tuple[str, str]] = Counter()
     numbered: list[Clip] = []
     for clip in clips:
@@ -335,7 +336,7 @@ def _present_classes(
     Raises
     ------
     CorpusError
-        If there are fewer than two.
+        If fewer than two classes have clips.
     """
     counts = Counter(clip.label for clip in mapped)
     present = tuple(name for name in classes if counts[name])

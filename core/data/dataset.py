@@ -22,7 +22,7 @@ class RunData:
     clips : tuple of Clip
         The clips; indices in other fields refer to this order.
     keys : tuple of str
-        Content digest of each recording, which is its key in the cache.
+        Content digest of each recording, which is the recording's key in the cache.
     targets : array
         (n,) int64, class of each clip.
     classes : tuple of str
@@ -30,8 +30,8 @@ class RunData:
     splits : tuple of Split
         One split, or one per fold.
     absent : mapping of str to array
-        Modality -> (n,) bool, True for the clips that lack it; only modalities that some clip
-        lacks.
+        For each modality that some clip lacks, (n,) bool: True for the clips that lack the
+        modality.
     """
 
     clips: tuple[Clip, ...]
@@ -42,9 +42,9 @@ class RunData:
     absent: Mapping[str, Flags] = field(default_factory=dict)
 
     def present(self, modalities: Sequence[str], indices: npt.NDArray[np.int64]) -> Flags | None:
-        """Return (len(indices), M) bool, True if a clip has a modality.
+        """Return (len(indices), M) bool: True where a clip has a modality.
 
-        Return None if all of the run's clips have all of these modalities.
+        Return None if all of the run's clips have all M modalities.
         """
         if not any(m in self.absent for m in modalities):
             return None

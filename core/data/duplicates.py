@@ -15,16 +15,16 @@ from .extraction import extract_all, origin_of
 def items_by_place(
     extractor: Extractor, clips: Sequence[Clip], items: Sequence[Item]
 ) -> list[Item]:
-    """Return items for which the extractor has an array, with one item per key.
+    """Return the items, with the same item for all clips whose recordings have the same content.
 
     The cache identifies a recording by its content. An extractor that looks recordings up by path
     (``by_place``) may have an array for only one of two files with the same content. In this case
-    all their clips get the item of that file.
+    all clips with that content get the item of the file with an array.
 
     Parameters
     ----------
     clips, items
-        Clips and their items, in the same order.
+        Clips, and the items of the clips in the same order.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def items_by_place(
 
 
 def _by_key(clips: Sequence[Clip], items: Sequence[Item]) -> Mapping[str, list[tuple[Clip, Item]]]:
-    """Return one clip and item per path, by key, for the keys with several paths."""
+    """Group clips and items by key, one per path; leave out the keys with a single path."""
     by_key: dict[str, dict[str, tuple[Clip, Item]]] = {}
     for clip, item in zip(clips, items, strict=True):
         by_key.setdefault(item.key, {}).setdefault(origin_of(clip.recording), (clip, item))
@@ -52,8 +52,8 @@ def _known_item(extractor: Extractor, together: Sequence[tuple[Clip, Item]]) -> 
     placed = list(zip(together, arrays, strict=True))
     having = [(*pair, array) for pair, array in placed if not isinstance(array, Exception)]
     if not having:
-        # Prefer a recording that fails over one that lacks the modality, so that a build reports
-        # the failure.
+        # Prefer a recording that fails over a recording that lacks the modality, so that a build
+        # reports the failure.
         failed = [pair for pair, error in placed if not isinstance(error, MissingModalityError)]
         _, item = (failed or together)[0]
         return item

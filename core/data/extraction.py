@@ -1,4 +1,4 @@
-"""Adapter between extractors and the cache: fingerprints, and computations for workers."""
+"""Adapter between extractors and the cache: fingerprints, and computations that workers run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_extractor(
     Parameters
     ----------
     parameters : mapping
-        Parameter -> value or text.
+        Value or text by parameter.
     dtype : str, optional
         Storage dtype of the arrays, instead of the extractor's own choice.
 
@@ -96,7 +96,7 @@ def fingerprint_of(extractor: Extractor) -> Fingerprint:
 
 
 def without_added(extractor: Extractor, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return `parameters` without later additions (`added_parameters`) that have their default."""
+    """Return `parameters` without the extractor's `added_parameters` that have their default."""
     before = extractor.added_parameters
     if not before:
         return parameters
@@ -104,10 +104,10 @@ def without_added(extractor: Extractor, parameters: Mapping[str, Any]) -> Mappin
 
 
 def _source(extractor: Extractor) -> dict[str, str]:
-    """Return the digest of the file that a plugin was loaded from, by file name; else nothing.
+    """Return the digest of a plugin's file, by file name; an empty dict for an installed plugin.
 
-    While writing a plugin, its author does not raise the version at every change; the digest
-    keeps the cache from returning stale arrays.
+    During development, the author of a plugin does not raise the version at every change. The
+    digest keeps the cache from returning arrays of older code.
     """
     file = file_of(type(extractor).__module__)
     if file is None:
@@ -118,8 +118,8 @@ def _source(extractor: Extractor) -> dict[str, str]:
 def origin_of(recording: Recording) -> str:
     """Return the origin of a recording, which the cache stores beside the array.
 
-    The origin is the absolute path. For a part of a file, the seconds follow as a media fragment
-    (W3C, 2012): ``/speech.wav#t=1.5,3.0``.
+    The origin is the absolute path. The origin of a part of a file ends in the start and end in
+    seconds, as a media fragment (W3C, 2012): ``/speech.wav#t=1.5,3.0``.
     """
     return origin_text(recording.path.absolute(), recording.start, recording.end)
 
@@ -156,10 +156,11 @@ def computation_of(extractor: Extractor) -> Computation:
 
 
 def _check_same(extractor: Extractor, wanted: Fingerprint) -> None:
-    """Raise PluginError if this process would compute other arrays than requested.
+    """Raise PluginError if the fingerprint in this process differs from the requested fingerprint.
 
-    A worker may have other library versions than the process that requested the arrays, or the
-    code may have changed since. Its arrays must not be stored under the requested fingerprint.
+    A worker may have other library versions than the process that requested the arrays, or the code
+    may have changed since the request. The arrays of such a worker must not be stored under the
+    requested fingerprint.
     """
     actual = fingerprint_of(extractor)
     if actual != wanted:
@@ -193,10 +194,10 @@ def extract_all(
 
 
 def works_in_batches(extractor: Extractor) -> bool:
-    """Return whether `extract_many` makes the same arrays as `extract`, so that it may be used.
+    """Return whether `extract_many` may be used: whether its arrays are those of `extract`.
 
-    A subclass may override only `extract`, to change the arrays. The `extract_many` that it
-    inherits would then make other arrays, so it is not used.
+    A subclass may override only `extract`, to change the arrays. The inherited `extract_many` would
+    then make other arrays, so `extract_many` is not used.
     """
     for cls in type(extractor).__mro__:
         if "extract_many" in vars(cls):
@@ -212,7 +213,7 @@ def _extract_batch(
     if len(recordings) > 1:
         try:
             results = list(extractor.extract_many(recordings))
-        except Exception:  # single extraction below finds the recording that failed
+        except Exception:  # extracting one by one below finds the failed recording
             pass
         else:
             if len(results) == len(recordings):
@@ -299,7 +300,7 @@ class Extraction:
         target: Any = module
         for part in self.cls.split("."):
             target = getattr(target, part)
-        if self.source is not None:  # no registry of this process knows the plugin's source
+        if self.source is not None:  # here no registry knows the plugin's source
             register_module(self.module, self.source)
         watch(target, "extractor")
         extractor: Extractor = target(**self.parameters)

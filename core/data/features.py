@@ -52,7 +52,7 @@ class Features:
     Parameters
     ----------
     modalities : mapping of str to Modality
-        Name -> modality; batches have the same order.
+        Modalities by name; batches have the same order.
     arrays : mapping of str to Arrays
         Arrays of all modalities; row i belongs to clip i.
     targets : array
@@ -63,7 +63,8 @@ class Features:
         If all arrays together take at most this number of bytes, they are held on the device.
         Otherwise each batch is gathered from the memory maps.
     absent : mapping of str to array, optional
-        Modality -> (n,) bool, True for the clips that lack it; their rows are blank.
+        For each modality, (n,) bool: True for the clips that lack the modality, whose rows are
+        blank.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Features:
         flags = absent or {}
         self.absent = {m: flags[m] for m in self.modalities if m in flags and flags[m].any()}
         self._reader: ThreadPoolExecutor | None = None
-        # The current batch and the next; a batch that nobody fetched is dropped.
+        # Holds the current and the next batch; a batch that was prefetched but not used is dropped.
         self._expected: deque[tuple[Indices, Future[dict[str, npt.NDArray[Any]]]]] = deque(maxlen=2)
         self._resident: dict[str, Tensor] = {}
         if sum(array.nbytes for array in self.arrays.values()) <= resident_bytes:
@@ -108,7 +109,8 @@ class Features:
     def prefetch(self, indices: Indices) -> None:
         """Start to gather the next batch in a thread, while the current batch is processed.
 
-        This saves time and changes no result. It does nothing if the arrays are on the device.
+        Prefetching saves time and changes no result. If the arrays are on the device, this method
+        does nothing.
         """
         if not self._resident:
             if self._reader is None:
@@ -124,11 +126,11 @@ class Features:
         return {m: array.take(indices) for m, array in self.arrays.items()}
 
     def presence(self, indices: Indices) -> Presence | None:
-        """Return which modalities the clips `indices` have; None if no clip lacks any."""
+        """Return which modalities the clips `indices` have; None if no clip lacks a modality."""
         return presence_of(self.absent, list(self.modalities), indices, self.device)
 
     def clips_with(self, indices: Indices, modality: str | None = None) -> Indices:
-        """Return the clips among `indices` that have `modality`, or any modality if it is None."""
+        """Return the clips among `indices` that have `modality`; None stands for any modality."""
         if modality is not None:
             return having(self.absent, indices, [modality])
         if any(m not in self.absent for m in self.modalities):
@@ -184,7 +186,7 @@ class Features:
 def kept_axes(modality: Modality, rule: str) -> tuple[int, ...]:
     """Return the axes that have separate statistics under a rule of ``train.normalise``."""
     if not modality.axes:
-        # Axes without names: a table of features, each with its own unit.
+        # Axes without names belong to a table of features, each with its own unit.
         return tuple(range(len(modality.shape))) if rule == "feature" else ()
     own = ("channel", "frequency", "coefficient", "statistic")
     names = own if rule == "feature" else ("channel",)
@@ -194,8 +196,8 @@ def kept_axes(modality: Modality, rule: str) -> tuple[int, ...]:
 def batches(indices: Indices, size: int, rng: np.random.Generator | None) -> Iterator[Indices]:
     """Split `indices` into batches of nearly equal length, shuffled if `rng` is given.
 
-    A batch has at most `size` clips. Shuffled batches are for training and have at least two
-    clips, because batch normalisation has no variance for a single clip. For this reason a batch
+    A batch has at most `size` clips. Shuffled batches are for training and have at least two clips,
+    because batch normalisation has no variance for a single clip. To avoid a single clip, a batch
     may have three clips if `size` is two.
     """
     if rng is None:

@@ -35,8 +35,8 @@ class Imported(Extractor):
     """
 
     def __init__(self, fingerprint: Fingerprint, cache: str | None) -> None:
-        # Set these without assignment: `name` and `version` belong to a plugin's class, but each
-        # instance of this class has different values.
+        # Set `name` and `version` without assignment: the attributes belong to a plugin's class,
+        # but each instance of this class has different values.
         vars(self).update(name=fingerprint.name, version=fingerprint.version)
         self.fingerprint = fingerprint
         self.shape = fingerprint.shape
@@ -65,7 +65,7 @@ class Imported(Extractor):
         return cache.open(self.fingerprint, [key], verify="always")[0]
 
     def compute(self, recording: Recording) -> npt.NDArray[Any]:
-        """Raise MissingModalityError; a build calls this method only if no cache has the array."""
+        """Raise MissingModalityError; builds call this method only if the cache lacks the array."""
         raise self._lacks(recording)
 
     def _lacks(self, recording: Recording) -> MissingModalityError:
@@ -79,7 +79,7 @@ class _Choice:
     Parameters
     ----------
     version : str
-        Version to use if there are several; may be empty if there is only one.
+        Version to use if the cache has several; may be empty if the cache has one version.
     """
 
     version: str = ""
@@ -99,13 +99,13 @@ def find_imported(
     unknown : UnknownNameError
         Error of the registry for `name`.
     settings : mapping
-        Settings of the feature: ``version`` chooses one of several.
+        Settings of the feature: ``version`` chooses one of several versions.
 
     Raises
     ------
     UserError
-        If the cache holds no feature with this name, or several versions of it and none is
-        chosen, or one that can't be used in a run.
+        If the cache holds no feature with this name, if no version is chosen out of several, or if
+        the feature can't be used in a run.
     """
     if unknown.hint is not None:  # a plugin with this name exists, but is broken
         raise unknown
@@ -130,9 +130,10 @@ def find_imported(
 
 
 def _candidates(name: str, settings: Mapping[str, Any], cache: FeatureCache) -> list[Fingerprint]:
-    """Return imported features: local ones if they have the requested version, else all.
+    """Return the local imported features if the requested version is among them, else all features.
 
-    "All" includes the features of another machine. Without a requested version, all are returned.
+    "All features" includes the features of a cache on another machine. Without a requested version,
+    all features are returned.
     """
     local = imported_features(cache, elsewhere=False)
     requested = (name, settings.get("version"))
@@ -160,7 +161,7 @@ def _chosen(name: str, version: str, features: Sequence[Fingerprint]) -> Fingerp
 
 
 def name_problem(name: str, registry: Registry) -> str | None:
-    """Return the reason why an imported feature can't be called `name`; None if it can."""
+    """Return why an imported feature can't be called `name`; None if the name is allowed."""
     for entry in registry.entries():
         if entry.name == name:
             return f"{entry.source} gives that name to its {entry.kind}."

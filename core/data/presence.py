@@ -22,14 +22,14 @@ def presence_of(
     indices: npt.NDArray[np.int64],
     device: torch.device,
 ) -> Presence | None:
-    """Return the presence of modalities in the clips `indices`; None if no clip lacks any.
+    """Return the presence of modalities in the clips `indices`; None if every clip has all of them.
 
     Parameters
     ----------
     absent : mapping
-        Modality -> (n,) bool, True for the clips that lack it.
+        For each modality, (n,) bool: True for the clips that lack the modality.
     """
-    # Counting runs on the CPU: on the device it would force a synchronisation.
+    # Count on the CPU: a count on the device would force a synchronisation.
     lacking = {m: absent[m][indices] for m in modalities if m in absent}
     lacking = {m: flags for m, flags in lacking.items() if flags.any()}
     if not lacking:
@@ -42,13 +42,13 @@ def presence_of(
 
 
 def having(absent: Mapping[str, Flags], clips: Clips, modalities: Iterable[str]) -> Clips:
-    """Return the clips among `indices`, (k,) int64, that have all of the given modalities.
+    """Return the clips among `clips`, (k,) int64 indices, that have all of the given modalities.
 
     Parameters
     ----------
     absent : mapping
-        Modality -> (n,) bool, True for the clips that lack it. All clips have a modality that is
-        not in this mapping.
+        For each modality, (n,) bool: True for the clips that lack the modality. A modality that is
+        not in `absent` is present in all clips.
     """
     for m in modalities:
         if m in absent:
@@ -57,14 +57,13 @@ def having(absent: Mapping[str, Flags], clips: Clips, modalities: Iterable[str])
 
 
 class Gapped:
-    """View of one modality's arrays as rows of all clips, blank for clips that lack it.
+    """View of one modality's arrays with one row per clip; zeros for a missing modality.
 
     Parameters
     ----------
     arrays : Arrays
         Row i belongs to the i-th clip that has the modality.
     absent : array
-        (n,) bool, True for the clips that lack it.
     """
 
     def __init__(self, arrays: Any, absent: Flags) -> None:
@@ -74,7 +73,7 @@ class Gapped:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows, blank ones included."""
+        """Bytes of all rows, including blank rows."""
         stored = len(self) - int(self._absent.sum())
         return int(self._arrays.nbytes) // max(1, stored) * len(self)
 

@@ -13,11 +13,11 @@ from ..contracts.errors import SplitError
 from .split_modes import PARTS, Group, speaker_of
 from .stratification import Indices
 
-MIN_FOLDS = 3  # one for test, one for validation, the others for training
+MIN_FOLDS = 3  # one fold for test, one fold for validation, at least one fold for training
 
 
 def prescribed_column(clips: Sequence[Clip], folds: int | None) -> Literal["split", "fold"] | None:
-    """Return ``"split"`` or ``"fold"``, the prescribed column to follow; None if there is neither.
+    """Return the prescribed column to follow, ``"split"`` or ``"fold"``; None without either.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def prescribed_column(clips: Sequence[Clip], folds: int | None) -> Literal["spli
 
 
 def follow_folds(clips: Sequence[Clip], folds: int | None) -> Indices:
-    """Return the prescribed fold of each clip, (n,); folds are numbered in the order of names.
+    """Return the prescribed fold of each clip, (n,), numbered from 0 in the order of fold names.
 
     Raises
     ------

@@ -31,7 +31,8 @@ class Mode:
     unit, units : str
         Word for a group, singular and plural.
     group : callable
-        Clip -> its group, a pair. Groups with the same first item are spread over all parts.
+        Function that returns a clip's group, a pair. Groups with the same first item are spread
+        over all parts.
     speaker_independent : bool
         Whether no test speaker can be in training.
     min_folds : int
@@ -79,7 +80,7 @@ def corpus_of(clip: Clip) -> Group:
 
 
 def clip_of(clip: Clip) -> Group:
-    """Return corpus and name of a clip as a group, so that each clip is its own group."""
+    """Return corpus and name of a clip as a group, so that each group has one clip."""
     return clip.corpus, clip.name
 
 
@@ -174,6 +175,6 @@ def check_known(clips: Sequence[Clip], mode: Mode) -> None:
 
 
 def count_groups(clips: Sequence[Clip], mode: Mode) -> int:
-    """Return the number of groups; clips with an unknown sentence belong to no group."""
+    """Return the number of groups of clips; a clip with an unknown sentence belongs to no group."""
     group = sentence_of if mode.name == "sentence" else mode.group
     return len({group(clip) for clip in clips} - {None})

@@ -64,7 +64,7 @@ class Split:
         return hashlib.blake2b(json.dumps(names).encode(), digest_size=8).hexdigest()
 
     def restricted_to(self, usable: npt.NDArray[np.bool_]) -> Split:
-        """Return the split restricted to the clips that are True in the mask `usable`, (n,)."""
+        """Return the split without the clips that are False in the mask `usable`, (n,)."""
         return replace(
             self, **{part: getattr(self, part)[usable[getattr(self, part)]] for part in PARTS}
         )
@@ -92,14 +92,15 @@ def make_splits(
 ) -> list[Split]:
     """Divide clips into training, validation and test, once or for cross-validation.
 
-    Mode ``"speaker"`` follows the split (`Clip.split`) or the folds (`Clip.fold`) that the
-    corpus prescribes. If the corpus prescribes both, the folds are followed if `folds` is given,
-    otherwise the split. The other modes ignore prescribed splits and folds.
+    Mode ``"speaker"`` follows the split (`Clip.split`) or the folds (`Clip.fold`) that the corpus
+    prescribes. If the corpus prescribes both, a given `folds` selects the folds; otherwise the
+    split is followed. The modes other than ``"speaker"`` ignore prescribed splits and folds.
 
-    If no group is left for validation, some training speakers become the validation part. This
-    happens in a prescribed split without validation, in mode ``"corpus"``, and in mode
-    ``"sentence"`` with only two sentences or folds. Training and validation then have no speaker
-    in common, but may share sentences and corpora. Test still shares no group with either.
+    If no group is left for validation, some training speakers become the validation part. No group
+    is left in a prescribed split without validation, in mode ``"corpus"``, and in mode
+    ``"sentence"`` with only two sentences or folds. Training and validation then have no speaker in
+    common, but may share sentences and corpora. The test part still shares no group with training
+    or validation.
 
     Parameters
     ----------
@@ -119,9 +120,9 @@ def make_splits(
         or at least 2 for ``"sentence"`` and ``"corpus"``, in which training speakers may become
         the validation part. None: one split, or as many folds as the corpus prescribes.
     test_share, val_share : float
-        Shares of each corpus's groups, > 0; their sum is < 1. They are ignored with folds, and
-        with ``"corpus"``, where one corpus is the test part. If training speakers become the
-        validation part, `val_share` is a share of these speakers.
+        Shares of each corpus's groups, > 0; their sum is < 1. The shares are ignored with folds,
+        and with ``"corpus"``, where one corpus is the test part. If training speakers become the
+        validation part, `val_share` is a share of the training speakers.
     seed : int >= 0
         The same seed and clips give the same splits, in any order of the clips.
 
@@ -134,8 +135,8 @@ def make_splits(
     ------
     SplitError
         If there are too few groups; if the sentence of a clip is unknown; if a speaker is in two
-        prescribed parts or folds, or only some clips have one; if training lacks a class; or if
-        validation or test has fewer than two classes.
+        prescribed parts or folds; if only some clips have a prescribed part or fold; if training
+        lacks a class; or if validation or test has fewer than two classes.
     ParameterError
         If a share is out of range.
     """
@@ -185,7 +186,7 @@ def _check_request(mode: Mode, folds: int | None, test_share: float, val_share: 
 
 
 def _rotate(assigned: Indices, *, validate: bool) -> list[Indices]:
-    """Return the parts of the clips in each fold; with `validate`, the next fold is for validation.
+    """Return the clips' parts for each test fold; with `validate`, the next fold is for validation.
 
     `assigned` holds the fold of each clip, (n,).
     """
@@ -201,7 +202,7 @@ def _rotate(assigned: Indices, *, validate: bool) -> list[Indices]:
 
 
 def _draw_folds(clips: Sequence[Clip], mode: Mode, folds: int, seed: int) -> list[Indices]:
-    """Draw folds, and return the parts of the clips in each fold."""
+    """Draw folds, and return the clips' parts for each test fold."""
     assigned = _draw(clips, np.full(folds, 1 / folds), mode, seed)
     return _rotate(assigned, validate=mode.group_validates and folds >= len(PARTS))
 
@@ -265,7 +266,7 @@ def _check_number(count: int, mode: Mode, needed: int) -> None:
     if count >= needed:
         return
     fewer = ""
-    if count >= mode.min_folds:  # fewer folds would be possible
+    if count >= mode.min_folds:  # fewer folds are possible
         fewer = f"Use --folds {count}{' or fewer' if count > mode.min_folds else ''}. "
     raise SplitError(
         f"{needed} parts that share no {mode.unit} need at least {needed} {mode.units}; there "

@@ -16,20 +16,22 @@ Floats = npt.NDArray[np.float64]
 K = TypeVar("K", bound=Hashable)
 
 # Limits of the search for a balanced split: random starts, sweeps of swaps, and partners tried per
-# speaker. With few starts, another seed gives another split if several are about equally good.
+# speaker. With few starts, another seed gives another split if several splits are about equally
+# good.
 _STARTS = 3
 _SWEEPS = 10
 _PARTNERS = 100
-# Cost that counts as zero: smaller gains are no reason for a swap, and end the random starts.
+# Cost that counts as zero. A gain below this limit is no reason for a swap, and a cost below this
+# limit ends the random starts.
 _ENOUGH = 1e-2
 
 
 def apportion(sizes: Mapping[K, int], shares: Floats) -> dict[K, Indices]:
     """Return how many members of each group go to each part, (P,), by group.
 
-    The method is that of largest remainders, applied group by group, the largest group first.
-    Rounding errors of a part are carried to the next group, so that the totals match the shares as
-    well.
+    The largest-remainder method is applied to one group after the other, starting with the largest
+    group. Rounding errors of a part are carried to the next group, so that the totals match the
+    shares as well.
     """
     counts: dict[K, Indices] = {}
     carry = np.zeros(len(shares))
@@ -41,7 +43,7 @@ def apportion(sizes: Mapping[K, int], shares: Floats) -> dict[K, Indices]:
 
 
 def _round(size: int, shares: Floats, carry: Floats) -> Indices:
-    """Split `size` into whole numbers near `size * shares`; each is at least 1 if possible."""
+    """Split `size` into whole numbers near `size * shares`, each at least 1 if possible."""
     quota = size * shares
     counts = np.floor(quota + 1e-9).astype(np.int64)
     if size >= len(shares):
@@ -73,8 +75,9 @@ def _fill_empty_parts(counts: Sequence[Indices]) -> None:
 def balance(histograms: Floats, sizes: Indices, rng: np.random.Generator) -> Indices:
     """Return the part of each speaker, (n,), with `sizes` speakers per part and balanced classes.
 
-    Each of a few starts assigns speakers greedily in random order, then swaps speakers between
-    parts while this lowers the cost. The best start wins.
+    The search has a few random starts. Each start assigns speakers greedily in random order, then
+    swaps speakers between parts while a swap lowers the cost. The result with the lowest cost is
+    returned.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ def _by_part(part: Indices, histograms: Floats, parts: int) -> Floats:
 
 
 def _greedy(order: Indices, histograms: Floats, sizes: Indices, target: Floats) -> Indices:
-    """Assign each speaker in turn to the part, among those not full, where the cost rises least."""
+    """Assign each speaker in turn to the part with free places where the cost rises least."""
     counts, room = np.zeros_like(target), sizes.copy()
     part = np.zeros(len(histograms), dtype=np.int64)
     for i in order:
@@ -123,7 +126,7 @@ def _greedy(order: Indices, histograms: Floats, sizes: Indices, target: Floats) 
 
 
 def _swap(part: Indices, histograms: Floats, target: Floats, rng: np.random.Generator) -> None:
-    """Swap pairs of speakers between parts, in place, while this lowers the cost."""
+    """Swap pairs of speakers between parts, in place, while a swap lowers the cost."""
     speakers = len(part)
     counts = _by_part(part, histograms, len(target))
     for _ in range(_SWEEPS):

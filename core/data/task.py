@@ -25,17 +25,17 @@ def task_name(adapt: str) -> str:
 
 
 def task_sentence(adapt: str) -> str:
-    """Return the sentence that names the task; an empty string for a run without adaptation."""
+    """Return a sentence that names the task; an empty string for a run without adaptation."""
     return SENTENCE if adapt == "speaker" else ""
 
 
 def with_task(adapt: str, text: str) -> str:
-    """Return the sentence that names the task, if any, followed by `text`."""
+    """Return `text` after the sentence that names the task, if there is such a sentence."""
     return " ".join(filter(None, (task_sentence(adapt), text)))
 
 
 def measured_on(mode: str, adapt: str) -> str:
-    """Return what scores refer to, such as ``"on held-out speakers, speaker-adapted"``."""
+    """Return a phrase for the clips of the scores: ``"on held-out speakers, speaker-adapted"``."""
     return ", ".join(filter(None, (MODES[mode].tested, task_name(adapt))))
 
 

@@ -13,7 +13,7 @@ PathLike = str | Path
 
 
 def refuse_unknown(unknown: Mapping[str, Any], function: Callable[..., Any]) -> None:
-    """Raise UnknownNameError for the first unknown argument; a hint names its replacement."""
+    """Raise UnknownNameError for the first unknown argument, with a hint on the right name."""
     for name in unknown:
         parameters = [k for k in function.__annotations__ if k not in ("unknown", "return")]
         raise UnknownNameError(f"argument of fusion.{function.__name__}()", name, parameters,
@@ -55,7 +55,7 @@ def check_one_of(name: str, value: str, possible: Sequence[str]) -> None:
 
 
 def texts(name: str, value: PathLike | Iterable[PathLike]) -> tuple[str, ...]:
-    """Return one text or several as a tuple, the form of an option that may be repeated."""
+    """Return one or several texts as a tuple, as the command line passes a repeatable option."""
     if isinstance(value, str | Path) or not isinstance(value, Iterable):
         values: tuple[Any, ...] = (value,)
     else:
@@ -76,7 +76,7 @@ def pairs(name: str, value: str | Mapping[str, str] | None) -> tuple[str, ...]:
 
 
 def settings_texts(parameters: Mapping[str, Any]) -> list[str]:
-    """Return parameters as they would be typed after ``--set``."""
+    """Return parameters as texts, in the form that a user types after ``--set``."""
     for name, value in parameters.items():
         if isinstance(value, Mapping) or "." not in str(name):
             inner = next(iter(value), "NAME") if isinstance(value, Mapping) else name

@@ -27,7 +27,7 @@ def make_balancers(config: RunConfig, registry: Registry) -> list[Balancer]:
 
 
 def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> None:
-    """Build the untrained model and call every balancer's setup, before the long work starts.
+    """Build the untrained model and call every balancer's setup, before extraction and training.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def check_training(config: RunConfig, registry: Registry, spec: ModelSpec) -> No
     check_composition(balancers)
     model = build_model(spec, registry)
     check_model(model)
-    # Untrained baselines are enough to test whether a strategy or balancer can read them.
+    # The baselines need no training to test whether a strategy or balancer can read baselines.
     baselines = {
         m: frozen(m, build_model(spec.single(m), registry), 0.0)
         for m in (model.modalities if needs_baselines(config, registry) else ())
@@ -140,15 +140,16 @@ def needs_baselines(config: RunConfig, registry: Registry) -> bool:
 
 
 def fused_settings(config: RunConfig, registry: Registry) -> TrainConfig:
-    """Return the fused model's training settings: fewer epochs after a start from baselines."""
+    """Return the fused model's training settings; a start from baselines takes fewer epochs."""
     train = config.train
     return train.finetuning if starts_from_baselines(config, registry) else train
 
 
 def control_epochs(config: RunConfig, registry: Registry) -> int:
-    """Return the epochs of the equal-steps control: those of a baseline plus the fused model's.
+    """Return the epochs of the equal-steps control: the sum for a baseline and the fused model.
 
-    Return 0 if the fused model uses no baseline: it then has no more steps than a baseline.
+    Return 0 if the fused model uses no baseline: a fused model without baselines trains for no more
+    steps than a baseline does.
     """
     if not needs_baselines(config, registry):
         return 0

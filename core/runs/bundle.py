@@ -1,7 +1,8 @@
 """Chosen model of a run: a weighted mean of trained models, in one safetensors file.
 
 A single fused model is a bundle of one member; an ensemble has one member per modality. With
-cross-validation, validation chooses one model per fold, and the bundle is their mean.
+cross-validation, validation chooses one model per fold, and the bundle is the mean of the
+chosen models.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from .record import Member
 from .run import WEIGHTS, Run
 from .trainings import Training, spec_of
 
-# Prefix of the training population's tensors, one population per member. A speaker-adapted run
-# shrinks a speaker's statistics towards it.
+# Prefix of the names of the training population's tensors; each member has its own population. A
+# speaker-adapted run shrinks a speaker's statistics towards the population's statistics.
 POPULATION = "population"
 
 
 def members_of(run: Run, selection: Selection) -> list[Member]:
-    """Return the trained models that validation chose, with their weights, fold by fold."""
+    """Return the trained models that validation chose in each fold, with the models' weights."""
     members: list[Member] = []
     share = 1.0 / len(selection.folds)
     for index, fold in enumerate(selection.folds):
@@ -55,7 +56,7 @@ def members_of(run: Run, selection: Selection) -> list[Member]:
 
 
 def write_bundle(run: Run, selection: Selection) -> list[Member]:
-    """Write the weights of the chosen models to one file, and return its members."""
+    """Write the weights of the chosen models to one file, and return the models as members."""
     members = members_of(run, selection)
     weights: dict[str, torch.Tensor] = {}
     for member in members:
@@ -72,7 +73,7 @@ def write_bundle(run: Run, selection: Selection) -> list[Member]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Trained model within a combination of several (:func:`log_probabilities`)."""
+    """Trained model that :func:`log_probabilities` combines with other models."""
 
     model: FusionModel
     weight: float = 1.0
@@ -90,9 +91,10 @@ def log_probabilities(
     outputs : sequence of Tensor
         Log-probabilities of each part, (B, C).
     covered : sequence of Tensor or None
-        (B,) bool for each part: True for the clips that have at least one of the part's
-        modalities; None means all clips. For other clips the part is left out of its group, and
-        a group without any part is left out of the mean.
+        (B,) bool for each part: True for the clips that have at least one of the part's modalities;
+        None means all clips. The other parts of the group predict a clip that lacks all of a part's
+        modalities. If no part of a group can predict a clip, the group is left out of the clip's
+        mean.
 
     Returns
     -------
@@ -138,7 +140,7 @@ class Bundle:
         weights = load_weights(run.path / WEIGHTS)
         self.parts: list[Part] = []
         self._inputs: dict[str, Modality] = {}
-        self._populations: list[dict[str, Population]] = []  # populations of each part, by modality
+        self._populations: list[dict[str, Population]] = []  # per part, by modality
         for number, member in enumerate(record.handed_out):
             prefix = member.training + "/"
             own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
@@ -162,7 +164,7 @@ class Bundle:
         return list(dict.fromkeys(names))
 
     def lacks(self, modalities: Collection[str]) -> str | None:
-        """Return why a recording with only `modalities` can't be labelled; None if it can."""
+        """Return why a recording with only `modalities` can't be labelled; else None."""
         if any(set(part.model.modalities) & set(modalities) for part in self.parts):
             return None
         return f"it has no {' and no '.join(self.modalities)}, which the chosen model takes"
@@ -174,7 +176,7 @@ class Bundle:
     def adapted(
         self, member: int, inputs: Mapping[str, torch.Tensor], speaker: Mapping[str, Moments]
     ) -> dict[str, torch.Tensor]:
-        """Standardise one speaker's inputs, (n, *shape) by modality, as in a member's training.
+        """Standardise one speaker's inputs, (n, *shape) by modality, as in the member's training.
 
         Without speaker adaptation the inputs are returned unchanged.
 
@@ -183,7 +185,7 @@ class Bundle:
         member : int
             Index of the member in `parts`.
         speaker : mapping
-            Modality -> statistics of the speaker's recordings, S = 1.
+            Statistics of the speaker's recordings by modality, each with one speaker (S is 1).
 
         Raises
         ------
@@ -214,11 +216,11 @@ class Bundle:
         Parameters
         ----------
         features : mapping
-            Modality -> one array per recording, or None for a recording that lacks the modality.
-            If a recording has none of a member's modalities, the member is left out and the other
-            members share its weight.
+            For each modality, a sequence with one item per recording: an array, or None for a
+            recording that lacks the modality. If a recording has none of a member's modalities, the
+            member is left out and the other members share its weight.
         speaker : mapping, optional
-            Modality -> statistics of the recordings' speaker, for a speaker-adapted run.
+            Statistics of the recordings' speaker by modality, for a speaker-adapted run.
 
         Returns
         -------
@@ -249,6 +251,6 @@ class Bundle:
 
 
 def _stacked(rows: Sequence[npt.NDArray[Any] | None], shape: tuple[int, ...]) -> torch.Tensor:
-    """Stack rows to (n, *shape), with zeros for a missing array."""
+    """Stack the recordings' arrays to (n, *shape), with zeros for a missing array."""
     blank = np.zeros(shape, dtype=np.float32)
     return torch.from_numpy(np.stack([blank if row is None else row for row in rows]))

@@ -1,4 +1,4 @@
-"""Configuration of a run, as a frozen dataclass that JSON preserves."""
+"""Configuration of a run, as a frozen dataclass that can be stored as JSON and read back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..registry.parameters import bind
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """Configuration of a run; stored with the run and sufficient to repeat it.
+    """Configuration of a run, stored with the run and sufficient to repeat the run.
 
     Attributes
     ----------
@@ -28,13 +28,13 @@ class RunConfig:
     features : tuple of str
         Extractors; each makes one modality.
     branches : mapping
-        Modality -> branch, for modalities whose branch the user chose.
+        Branch by modality, for modalities whose branch the user chose.
     strategy : str
         Fusion strategy.
     balancers : tuple of str
         Balancers in the order in which they act.
     settings : mapping
-        Owner -> parameter -> value or text; owners are plugins, ``branch.<modality>`` and
+        Value or text by owner and parameter. An owner is a plugin, ``branch.<modality>`` or
         ``train``.
     split : {"speaker", "sentence", "corpus", "random"}
         The unit that no two parts of the split share.
@@ -56,7 +56,7 @@ class RunConfig:
     strict : bool
         Whether one unreadable recording stops the run.
     dtypes : mapping
-        Feature -> storage dtype that the user chose; the key ``"*"`` stands for all other
+        Storage dtype that the user chose, by feature; the key ``"*"`` stands for all other
         features.
     verify : {"open", "always"}
         ``"always"``: training compares every array that it reads with the array's checksum.
@@ -64,9 +64,9 @@ class RunConfig:
         Number of trials of every training; 0 means no tuning. The first trial uses the settings
         as given.
     space : mapping or None
-        Owner -> parameter -> the range that trials choose from (a Space, or its JSON). None
-        means the ranges that the plugins declare, except for the parameters in `settings`. A
-        run stores the ranges that it used.
+        Range that trials choose from (a Space, or its JSON), by owner and parameter. None means the
+        ranges that the plugins declare, except for the parameters in `settings`. A run stores the
+        ranges that its trials used.
     adapt : {"none", "speaker"}
         ``"speaker"``: each speaker's features are standardised by the speaker's unlabelled
         clips.
@@ -100,7 +100,7 @@ class RunConfig:
         return TrainConfig(**bind(TrainConfig, self.settings.get("train", {}), owner="train"))
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists, dicts, strings and numbers; user and password are cut from a URL."""
+        """Return plain lists, dicts, strings and numbers, without user and password in a URL."""
         data = asdict(self)
         if self.cache is not None:
             data["cache"] = without_user(self.cache)

@@ -52,7 +52,7 @@ def extract(
         If no clip can be read, if a clip fails and the configuration is strict, or if no clip
         has a certain modality.
     SplitError
-        If the remaining clips, or those that have a modality, lack classes in a part of the
+        If the remaining clips, or the clips that have a modality, lack classes in a part of the
         split.
     """
     clips = plan.dataset.clips
@@ -104,14 +104,14 @@ def build_cache(
     Parameters
     ----------
     jobs, executor, scheduler
-        Workers that compute: see :func:`fusion.cache.open_workers`.
+        Arguments of :func:`fusion.cache.open_workers`, which opens the workers.
     part : (int, int)
         (i, n): compute the i-th of n parts of the corpus, i from 1.
 
     Raises
     ------
     UserError
-        If the request is wrong.
+        If an option of the request is wrong.
     """
     config = with_defaults(config, registry)
     check_owners(config, registry)
@@ -144,7 +144,7 @@ def build_features(
         If no recording can be read.
     """
     recordings = [clip.recording for clip in clips]
-    states = [FileState.of(r.path) for r in recordings]  # record the state before reading a file
+    states = [FileState.of(r.path) for r in recordings]  # before any file is read
     keys = digest_many([(r.path, r.start, r.end) for r in recordings])
     items = [
         Item(key, clip.recording, origin_of(clip.recording), clip.corpus, state)

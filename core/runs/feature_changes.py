@@ -31,7 +31,8 @@ class Change:
     setting : bool
         Whether the field is a parameter that can be set to its old value.
     content : bool
-        Whether the field is a parameter that names a file or the like whose content changed.
+        Whether the field is a parameter that names external content, such as a file, and the
+        content changed.
     """
 
     field: str
@@ -66,7 +67,7 @@ def changes(
             differences.append(_parameter(extractor, name, old, current))
     if (
         now.shape != trained.shape and not differences
-    ):  # otherwise the other changes explain the shape
+    ):  # any other change already explains a new shape
         text = _difference("shape", list(trained.shape), list(now.shape))
         differences.append(Change("shape", text, list(trained.shape)))
     return differences
@@ -90,7 +91,7 @@ def _short(value: Any) -> str:
 
 
 def check_unchanged(extractor: Extractor, trained: FeatureRecord, run: Path) -> None:
-    """Raise RunError if the installed extractor would compute other features than the run's.
+    """Raise RunError if the installed extractor computes features that differ from the run's.
 
     Parameters
     ----------

@@ -32,7 +32,7 @@ EVERY = "*"  # key in RunConfig.dtypes for all features that have no key
 
 @dataclass(frozen=True)
 class Plan:
-    """Checked request: names are resolved, parameters bound and models described."""
+    """Checked request, with plugins found by name, parameters bound and models described."""
 
     config: RunConfig
     dataset: Dataset
@@ -48,7 +48,7 @@ def make_plan(config: RunConfig, registry: Registry, *, like: Plan | None = None
     Parameters
     ----------
     like : Plan, optional
-        Plan with the same clips, features and split, which are taken from it.
+        Plan with the same clips, features and split; the new plan takes the three from `like`.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def divide(plan: Plan) -> Plan:
     Raises
     ------
     SplitError
-        If the clips can't be divided this way.
+        If the clips can't be divided as the configuration requests.
     """
     config, dataset = plan.config, plan.dataset
     splits = make_splits(
@@ -187,7 +187,7 @@ def _make_extractor(name: str, config: RunConfig, registry: Registry) -> Extract
 
 
 def storage_dtype(config: RunConfig, feature: str) -> str | None:
-    """Return the storage dtype that the user chose; None leaves the choice to the extractor."""
+    """Return the storage dtype that the user chose; None if the extractor decides."""
     return config.dtypes.get(feature, config.dtypes.get(EVERY))
 
 
@@ -244,9 +244,9 @@ def bound_settings(
 ) -> dict[str, dict[str, Any]]:
     """Return every parameter of every plugin in use, with defaults filled in.
 
-    A run stores these values, so an update that changes a default does not change the run.
-    An extractor's parameter that a later version added is left out if it has its default: a
-    request stored by an older version then equals the same request today.
+    A run stores these values, so an update that changes a default does not change the run. A
+    parameter that a later version of an extractor added is left out if the parameter has its
+    default value. A request stored by an older version then equals the same request today.
     """
     classes: list[tuple[str, type]] = [
         (config.strategy, registry.strategy(config.strategy)),

@@ -26,7 +26,7 @@ from .record import FeatureRecord
 from .run import Run
 
 BATCH = 32  # recordings held in memory at a time
-FEWEST = 4  # minimum number of recordings to compute their own speaker's statistics
+FEWEST = 4  # minimum number of recordings that give a speaker's statistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class Prediction:
     label : str or None
         The most probable class; None if the recording could not be labelled.
     probabilities : dict
-        Class -> probability, summing to 1; empty if the recording could not be labelled.
+        Probability of each class, summing to 1; empty if the recording could not be labelled.
     error : str or None
         Reason why the recording could not be labelled; None for a labelled recording.
     lacking : tuple of str
-        Modalities that the model takes and the recording lacks; the recording was labelled
-        without them.
+        Modalities that the model takes and the recording lacks; the recording was labelled without
+        these modalities.
     """
 
     path: Path
@@ -63,9 +63,9 @@ class Predictor:
     run : Run
         A finished run; the run's plugins must be installed.
     settings : mapping, optional
-        Extractor -> parameters that differ from the run's, such as a device or the table in
-        which new recordings are looked up (`Extractor.sources`). The features that the model
-        reads must not change.
+        Parameters that differ from the run's, by extractor, such as a device or the table in which
+        new recordings are looked up (`Extractor.sources`). The features that the model reads must
+        not change.
 
     Raises
     ------
@@ -96,7 +96,7 @@ class Predictor:
             for m in overrides
             if m not in used.features
         ]
-        self.speaker: dict[str, Moments] = {}  # modality -> statistics of the recordings' speaker
+        self.speaker: dict[str, Moments] = {}  # statistics of the recordings' speaker, by modality
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,12 +105,12 @@ class Predictor:
 
     @property
     def adapted(self) -> bool:
-        """True if the model standardises a recording by other recordings of its speaker."""
+        """True if the model standardises a recording by other recordings of the same speaker."""
         return self.bundle.adapt == "speaker"
 
     @property
     def task(self) -> list[str]:
-        """List with the sentence that names the task; empty for a run without adaptation."""
+        """List of one sentence that names the task; an empty list for a run without adaptation."""
         return [sentence] if (sentence := task_sentence(self.bundle.adapt)) else []
 
     def adapt_to(self, files: Sequence[Path], folder: Path | None = None) -> list[str]:
@@ -122,7 +122,7 @@ class Predictor:
         ----------
         files : sequence of Path
             The recordings to label, all of one speaker. Without `folder`, the statistics are
-            computed from them.
+            computed from these recordings.
         folder : Path, optional
             Folder with unlabelled recordings of that speaker, subfolders included.
 
@@ -164,7 +164,7 @@ class Predictor:
         return self._take_statistics(recordings, source)
 
     def _take_statistics(self, paths: Sequence[Path], source: str) -> list[str]:
-        """Compute the speaker's statistics, with `BATCH` recordings in memory at a time."""
+        """Compute and keep a speaker's statistics, with `BATCH` recordings in memory at a time."""
         collectors = {
             m: Collector(1, e.shape, self.bundle.kept_axes(m)) for m, e in self.extractors.items()
         }
@@ -196,7 +196,7 @@ class Predictor:
         return notes
 
     def predict(self, paths: Iterable[Path]) -> Iterator[Prediction]:
-        """Return a prediction for each recording in order, with an `error` if labelling failed.
+        """Return one prediction per recording, in order; `error` is set where labelling failed.
 
         For a speaker-adapted run, call :meth:`adapt_to` first.
         """
@@ -231,8 +231,8 @@ class Predictor:
         Returns
         -------
         tuple
-            Modality -> array, for the modalities that the recording has, and None. If extraction
-            fails, an empty dict and the reason.
+            A dict with the array of each modality that the recording has, and None. If extraction
+            fails: an empty dict, and the reason as text.
         """
         return self.extracted_all([path])[0]
 
@@ -247,7 +247,7 @@ class Predictor:
             Result of :meth:`extracted` for each recording.
         """
         arrays: list[dict[str, npt.NDArray[Any]]] = [{} for _ in paths]
-        reasons: dict[int, str] = {}  # index of a recording -> its failure; one each, as in a run
+        reasons: dict[int, str] = {}  # one failure per index of a recording
         for m, extractor in self.extractors.items():
             remaining = [i for i in range(len(paths)) if i not in reasons]
             extracted = extract_all(extractor, [Recording(paths[i]) for i in remaining])
@@ -291,7 +291,7 @@ def _check_owners(settings: Mapping[str, Any], config: RunConfig, features: Sequ
 
 
 def _with_overrides(config: RunConfig, overrides: Mapping[str, Mapping[str, Any]]) -> RunConfig:
-    """Return the configuration with some parameters of extractors replaced."""
+    """Return the run's configuration with some extractor parameters replaced."""
     settings = {m: {**config.settings.get(m, {}), **overrides.get(m, {})} for m in config.features}
     return replace(config, settings={**config.settings, **settings})
 
@@ -302,8 +302,8 @@ def _changed(
 ) -> list[str]:
     """Compare the installed extractors with those of the training, and return warnings.
 
-    Another version of an extractor computes other numbers, so it is an error. Another version
-    of a library most likely does not, so it is a warning.
+    A changed version of an extractor is an error, because the extractor computes other features. A
+    changed version of a library is a warning, because the features are most likely the same.
 
     Raises
     ------
@@ -330,7 +330,7 @@ def _changed(
 
 
 def _remedy(name: str, differences: Sequence[Change]) -> str:
-    """Return a hint on how to undo the first change."""
+    """Return a hint that tells the user how to undo the first change."""
     first = differences[0]
     if first.content:
         return (

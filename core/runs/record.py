@@ -37,7 +37,7 @@ class FeatureRecord:
 
     @classmethod
     def of(cls, fingerprint: Fingerprint) -> FeatureRecord:
-        """Make the record of a fingerprint, with values that JSON preserves."""
+        """Make the record of a fingerprint, with values that are equal after storage as JSON."""
         parameters = json.loads(json.dumps(dict(fingerprint.parameters)))
         return cls(
             fingerprint.id,
@@ -100,8 +100,8 @@ class Member:
         Power to which the member's probabilities are raised within its group. A group is a
         log-linear pool of one member, or of one member per modality.
     group : int or None
-        The fold that the member was chosen for. None in runs of version 0.1: their chosen model
-        is a plain weighted mean, in which each member is a group.
+        The fold that the member was chosen for. None in runs of version 0.1, in which the chosen
+        model is a plain weighted mean and each member is a group.
     """
 
     training: str
@@ -132,19 +132,19 @@ class RunRecord:
     task : str or None
         Sentence that names the task of a speaker-adapted run; None for other runs.
     synthetic : bool
-        Whether a corpus is generated.
+        Whether the clips of a corpus are generated instead of recorded.
     corpora : tuple of str
         Names of the corpora.
     dropped_labels : mapping
-        Corpus -> label -> number of clips left out because of this label.
+        Number of clips left out because of their label, by corpus and label.
     failures : sequence of mapping
         Recordings that could not be read: ``feature``, ``recording``, ``reason``.
     absent : mapping of str to int
-        Modality -> number of clips that lack it; only modalities that some clip lacks.
+        Number of clips that lack a modality, for each modality that some clip lacks.
     features : mapping of str to FeatureRecord
-        Modality -> fingerprint of its feature.
+        Fingerprint of each modality's feature, by modality.
     model : ModelSpec
-        The fused model; the descriptions of the baselines are derived from it.
+        Description of the fused model, from which the descriptions of the baselines are derived.
     split : SplitRecord
         Split of the clips.
     trainings : int or None
@@ -189,7 +189,7 @@ class RunRecord:
         return replace(self, handed_out=tuple(handed_out), seconds=spent)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, in an order that suits human readers."""
+        """Return plain values, in an order that a person can read easily."""
         plain = {**asdict(self), "config": self.config.to_json()}
         return {name: plain[name] for name in _ORDER if plain[name] is not None}
 
@@ -220,7 +220,7 @@ def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
     settings = config.get("settings", {})
     train = settings.get("train", {}) if isinstance(settings, dict) else None
     if not isinstance(train, dict):
-        return data  # as_type then reports what is damaged
+        return data  # in this case as_type reports the damaged field
     # Until format 2 every fused model started untrained.
     settings = {**settings, "train": {"start": "scratch", **train}}
     return {**data, "config": {**config, "settings": settings}}

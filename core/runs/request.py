@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from ..registry.registry import Registry
     from .config import RunConfig
 
-# Options that are copied unchanged to fields of the configuration, if the command has them.
+# Options that are copied unchanged to fields of the configuration. A command may lack some of the
+# options.
 _PLAIN = ("data", "labels", "strategy", "balancers", "split", "folds", "seed", "device", "trackers",
           "cache", "strict", "verify", "adapt")  # fmt: skip
-_TRAIN = ("epochs", "batch_size", "lr")  # options that are short for --set train.NAME
+_TRAIN = ("epochs", "batch_size", "lr")  # each option NAME is short for --set train.NAME
 
 
 def config_from(options: Mapping[str, Any], registry: Registry) -> RunConfig:
@@ -31,8 +32,8 @@ def requested_config(options: Mapping[str, Any], registry: Registry) -> RunConfi
     Parameters
     ----------
     options : mapping
-        Name of an option, as click calls it -> its value: text, a number, or a tuple of texts
-        for an option that may be repeated.
+        Values by the option's name in click: text, a number, or a tuple of texts for an option that
+        may be repeated.
     registry : Registry
         Registry whose plugin requests are stored in the configuration.
 
@@ -73,7 +74,7 @@ def parse_features(text: str) -> tuple[str, ...]:
 
 
 def parse_branches(choices: tuple[str, ...]) -> dict[str, str]:
-    """Return the branch names in choices such as ``("mel=crnn",)``, by modality."""
+    """Parse choices such as ``("mel=crnn",)``, and return the branch names by modality."""
     from ..contracts.errors import ParameterError
 
     branches: dict[str, str] = {}
@@ -88,7 +89,7 @@ def parse_branches(choices: tuple[str, ...]) -> dict[str, str]:
 
 
 def parse_dtypes(choices: tuple[str, ...]) -> dict[str, str]:
-    """Return the dtypes in choices such as ``("float32", "mel=float16")``, by feature.
+    """Parse choices such as ``("float32", "mel=float16")``, and return the dtypes by feature.
 
     A dtype without a feature has the key ``"*"`` and applies to all other features.
     """

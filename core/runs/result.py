@@ -74,10 +74,10 @@ class RunResult:
         Returns
         -------
         dict
-            Training (``"fold0/mel"``, ``"fold0/fused"``) -> a list with one dict per epoch, in
-            order, which ``pandas.DataFrame`` accepts. Keys are ``epoch`` (from 1),
-            ``train_loss``, ``val_uar`` (0 to 1) and further figures. The name of a figure of one
-            modality ends in the modality: ``val_uar.mel``. An undefined figure is None.
+            For each training (``"fold0/mel"``, ``"fold0/fused"``), a list with one dict per epoch,
+            in order. ``pandas.DataFrame`` accepts the list. The keys of a dict are ``epoch`` (from
+            1), ``train_loss``, ``val_uar`` (0 to 1) and further figures. The name of a figure of
+            one modality ends in the modality: ``val_uar.mel``. An undefined figure is None.
         """
         from .outcome.history import read_history
 
@@ -97,17 +97,18 @@ class RunResult:
         recordings : path or iterable of paths
             Audio files; each file is one clip.
         settings : mapping, optional
-            Extractor -> parameters that differ from the run's, such as the table in which these
-            recordings are looked up: ``{"precomputed": {"table": "new.csv"}}``.
+            Parameters that differ from the run's, by extractor, such as the table in which
+            `recordings` are looked up: ``{"precomputed": {"table": "new.csv"}}``.
         speaker_from : path, optional
-            For a speaker-adapted run: a folder of unlabelled recordings of the one speaker of
-            `recordings`. Without it, the speaker's statistics are computed from `recordings`, with
-            a warning; this needs four recordings or more.
+            For a speaker-adapted run: a folder of unlabelled recordings of the speaker of
+            `recordings`. All `recordings` must have the same speaker. Without a folder, the
+            speaker's statistics are computed from `recordings`, with a warning; at least four
+            recordings are needed.
 
         Returns
         -------
         list of Prediction
-            One per recording, in the order given: ``label``, ``probabilities``, and in
+            One prediction per recording, in the order given: ``label``, ``probabilities``, and in
             ``lacking`` the modalities that the recording lacks. If a recording can't be labelled,
             ``error`` holds the reason.
 

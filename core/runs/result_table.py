@@ -29,7 +29,7 @@ class ResultTable:
     Attributes
     ----------
     title : str
-        Title with the measured quantity and the clips.
+        Title that names the measured quantity and the clips.
     header : tuple of str
         Names of the columns.
     rows : tuple of tuple of str
@@ -111,8 +111,9 @@ def _row(model: ModelResult, folds: int) -> tuple[str, ...]:
 def comparison_lines(results: Results) -> list[str]:
     """Return one line for each comparison of the fused and of the chosen model.
 
-    The fused model is compared with the best single modality and with the control; the final
-    model is compared with the best single modality if it differs from that modality.
+    The fused model is compared with the best single modality, and with the control if there is a
+    control. The chosen model is compared with the best single modality unless the UAR of both is
+    equal.
     """
     comparisons = results.comparisons
     lines = [f"{FUSED} minus {results.best_single}: {comparison_text(comparisons[FUSED])}"]

@@ -59,7 +59,7 @@ RESULTS = "results.json"
 WEIGHTS = "model.safetensors"
 _LOCK = ".lock"
 _CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
-_ABSENT = "absent"  # column with the modalities that a clip lacks; omitted if no clip lacks any
+_ABSENT = "absent"  # column of missing modalities; omitted if no clip lacks a modality
 
 
 class OutputFolder:
@@ -91,7 +91,7 @@ class OutputFolder:
         folder = cls(path)
         folder._acquire()
         try:
-            _check_free(path)  # again: another process may have filled it before we had the lock
+            _check_free(path)  # again: the folder may have been filled before the lock was held
         except RunError:
             folder.release()
             raise
@@ -104,7 +104,7 @@ class OutputFolder:
         return run_files.read_json(self.path / name)
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
-        """Write `data` to the file `name` of the folder, completely or not at all."""
+        """Write `data` as JSON to the file `name` of the folder, completely or not at all."""
         run_files.write_json(self.path, name, data)
 
     def write_text(self, name: str, text: str) -> None:
@@ -198,7 +198,7 @@ class Run(OutputFolder):
     Parameters
     ----------
     registry : Registry, optional
-        Registry that holds the run's plugins; by default, one made from the plugins that
+        Registry that holds the run's plugins; by default, a registry made from the plugins that
         run.json lists.
     """
 
@@ -247,8 +247,8 @@ class Run(OutputFolder):
 
     def _write_record(self, record: RunRecord) -> None:
         self.write_json(RECORD, record.to_json())
-        # Read it back as another process would: JSON turns tuples into lists, and records are
-        # compared.
+        # Read run.json back as another process would. JSON turns tuples into lists, and other code
+        # compares records.
         self.record = self._read_record()
 
     # -- configuration and clips -----------------------------------------------------
@@ -274,8 +274,8 @@ class Run(OutputFolder):
     def with_plugins(self, requests: Sequence[str]) -> Run:
         """Return the run with a registry of the plugins in `requests`.
 
-        `requests` may come from another process. If they equal those of the registry, the run
-        itself is returned.
+        The list `requests` may come from another process. If `requests` equals the requests of the
+        registry, the run itself is returned.
         """
         if tuple(requests) == self.registry.requests:
             return self
@@ -324,7 +324,7 @@ class Run(OutputFolder):
         return self.read_json(f"{name}/training.json")
 
     def is_complete(self) -> bool:
-        """Return whether the run is finished and has its results.json and model.safetensors."""
+        """Return whether the run is finished, with its results.json and model.safetensors."""
         self.record = self._read_record()  # another process may have finished the run
         files = (self.path / RESULTS, self.path / WEIGHTS)
         return self.record.handed_out is not None and all(file.is_file() for file in files)
@@ -370,7 +370,7 @@ def _clip(row: Mapping[str, str]) -> Clip:
 
 
 def _absent(rows: Sequence[Mapping[str, str]]) -> dict[str, Flags]:
-    lacking = [(row.get(_ABSENT) or "").split() for row in rows]  # None in a truncated row
+    lacking = [(row.get(_ABSENT) or "").split() for row in rows]  # a truncated row has None here
     names = dict.fromkeys(name for each in lacking for name in each)
     return {m: np.array([m in each for each in lacking], dtype=np.bool_) for m in names}
 

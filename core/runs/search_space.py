@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Settings = Mapping[str, Mapping[str, Any]]
 """Parameter values by owner and parameter."""
 
-_FAILED = -1.0  # score of a failed trial for the sampler: lower than any UAR
+_FAILED = -1.0  # score of a failed trial for the sampler, lower than any UAR
 
 
 # -- before the long work ------------------------------------------------------------
@@ -66,7 +66,7 @@ def search_space(
     Returns
     -------
     dict or None
-        Owner -> parameter -> range in JSON form; None for a run without tuning.
+        Range in JSON form by owner and parameter; None for a run without tuning.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def tuned_spec(spec: ModelSpec, settings: Settings) -> ModelSpec:
 
 
 def _merged(settings: Settings, overriding: Settings) -> dict[str, dict[str, Any]]:
-    """Merge two sets of settings; those in `overriding` take precedence."""
+    """Merge two sets of settings; the settings in `overriding` take precedence."""
     owners = dict.fromkeys([*settings, *overriding])
     return {o: {**settings.get(o, {}), **overriding.get(o, {})} for o in owners}
 
@@ -190,7 +190,7 @@ class Trial:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sort key, highest for the best trial: score, then negative validation loss."""
+        """Sort key, highest for the best trial: the score, then the negative validation loss."""
         return (self.score, -float(self.summary.get("best_loss", math.inf)))
 
     def to_json(self) -> dict[str, Any]:
@@ -215,9 +215,9 @@ class Search:
     trials : int
         Number of trials.
     space : mapping
-        (owner, parameter) -> range.
+        Range by (owner, parameter).
     initial : mapping
-        (owner, parameter) -> value in trial 0.
+        Value in trial 0 by (owner, parameter).
     base : mapping
         Settings that all trials share.
     seed : int
@@ -236,8 +236,8 @@ def search_of(
 ) -> Search:
     """Make the search for the model `spec`.
 
-    The search covers the owners that take part in this model, except those with settings in
-    `base`.
+    The search covers ``train`` and the branches of the model, and for a fused model the strategy
+    and the balancers. Owners with settings in `base` are left out.
     """
     base = base or {}
     fused = [config.strategy, *config.balancers] if spec.strategy else []
@@ -255,9 +255,9 @@ def search_of(
 def propose(search: Search, trials: Sequence[Trial]) -> dict[str, dict[str, Any]]:
     """Return the settings of the trial that follows `trials`; equal arguments give equal settings.
 
-    The first trial uses the initial settings. Optuna's tree-structured Parzen estimator
-    (Bergstra et al. 2011) proposes the others: random ones at first, then mostly values near
-    those of good trials.
+    The first trial uses the initial settings. Optuna's tree-structured Parzen estimator (Bergstra
+    et al. 2011) proposes the settings of later trials: random values at first, then mostly values
+    near the settings of good trials.
     """
     if not trials or not search.space:
         chosen: Mapping[tuple[str, str], Any] = search.initial
@@ -271,7 +271,7 @@ def propose(search: Search, trials: Sequence[Trial]) -> dict[str, dict[str, Any]
 
 def _sampled(search: Search, trials: Sequence[Trial]) -> dict[tuple[str, str], Any]:
     optuna = _optuna()
-    # A new sampler for every trial: no sampler state needs to be stored with the run.
+    # Make a new sampler for every trial, so that the run need not store the sampler's state.
     sequence = np.random.SeedSequence([search.seed, len(trials)])
     sampler = optuna.samplers.TPESampler(seed=int(sequence.generate_state(1)[0]))
     distributions = {".".join(key): _distribution(s) for key, s in search.space.items()}

@@ -45,7 +45,7 @@ def trainings_of(run: Run) -> list[Training]:
 
 
 def controls_of(run: Run) -> list[Training]:
-    """Return the equal-steps controls of a run, one per fold; none if it used no baseline."""
+    """Return the equal-steps controls, one per fold; an empty list if the run uses no baseline."""
     if not run.record.control:
         return []
     return [Training(fold, CONTROL) for fold in range(run.record.split.folds)]
@@ -85,7 +85,7 @@ def spec_of(run: Run, training: Training) -> ModelSpec:
 
 
 def settings_of(run: Run, training: Training) -> Settings:
-    """Return the settings that tuning chose for a finished training; empty without tuning."""
+    """Return the settings that tuning chose for a finished training; without tuning, {}."""
     if training.model == CONTROL:  # a control uses the settings of its baseline
         return settings_of(run, Training(training.fold, control_modality(run)))
     if not run.finished(training.name):

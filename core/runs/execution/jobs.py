@@ -61,7 +61,7 @@ T = TypeVar("T")
 
 @lru_cache(maxsize=1)
 def opened(path: Path) -> Run:
-    """Open the run at `path`; the last run is cached for all trainings of a process."""
+    """Open the run at `path`; the process keeps the last run open for its next trainings."""
     return Run.open(path)
 
 
@@ -111,7 +111,7 @@ def features_of(
 def stored_arrays(
     cache: FeatureCache, fingerprint: Fingerprint, modality: str, data: RunData, config: RunConfig
 ) -> Arrays:
-    """Return the cached arrays of a modality for all clips, blank for clips that lack it."""
+    """Return the cached arrays of a modality for all clips; a clip without the array has zeros."""
     arrays = cache.open(fingerprint, data.keys_of(modality), verify=config.verify)
     absent = data.absent.get(modality)
     return arrays if absent is None else Gapped(arrays, absent)
@@ -125,7 +125,7 @@ def speaker_moments(
     data: RunData,
     config: RunConfig,
 ) -> Moments:
-    """Return the statistics of a run's speakers in one modality, stored with the run."""
+    """Return the statistics of a run's speakers in one modality, which the run directory stores."""
     return run_moments(run, fingerprint.id, modality, config.train.normalise, arrays, data)
 
 
@@ -143,7 +143,7 @@ def populations_of(run: Run, spec: ModelSpec, fold: int) -> dict[str, Population
 
 
 def _seed(run: Run, training: Training) -> int:
-    """Return the seed of a fold, which all its models share so that they are comparable."""
+    """Return the seed of a fold; all models of the fold share the seed, so they are comparable."""
     return run.config.seed * 1000 + training.fold
 
 
@@ -255,10 +255,10 @@ def _fit(
     )
     started = time.perf_counter()
     memory = PeakMemory(features.device)
-    parameters = count_parameters(model)  # count now: a stage may freeze some of them
+    parameters = count_parameters(model)  # before fit(): a stage may freeze parameters
     progress = trainer.fit()
     summary = asdict(progress)
-    del summary["history"]  # epochs.jsonl has it
+    del summary["history"]  # epochs.jsonl has the history
     if progress.start is None:
         del summary["start"]
     else:
@@ -293,8 +293,8 @@ def epochs_of(run: Run, training: Training) -> int:
 def _baseline_settings(run: Run, training: Training) -> Settings:
     """Return the branch settings that a fused model takes from the tuned baselines.
 
-    A baseline's weights fit only branches with the same settings. The result is empty if the
-    model is not fused or needs no baselines.
+    A baseline's weights fit only branches with the same settings. The returned mapping is empty if
+    the model is not fused or needs no baselines.
     """
     config = run.config
     if training.model != FUSED or not needs_baselines(config, run.registry):

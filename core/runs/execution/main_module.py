@@ -12,11 +12,11 @@ from typing import Any
 def main_left_out() -> Iterator[None]:
     """Keep processes that start during a ``with`` block from importing the user's script.
 
-    A spawned process first imports the ``__main__`` module of its parent, to find functions
-    defined there. Every worker would therefore run a script that lacks
-    ``if __name__ == "__main__":``. A run's workers do not need the script, since they find
-    plugins by file or module. Therefore ``__main__`` has no ``__file__`` and no ``__spec__``
-    during the block, as in an interactive session.
+    A spawned process first imports the ``__main__`` module of its parent, to find functions that
+    the module defines. A script that lacks ``if __name__ == "__main__":`` would therefore run in
+    every worker. A run's workers do not need the script, since they find plugins by file or module.
+    Therefore ``__main__`` has no ``__file__`` and no ``__spec__`` during the block, as in an
+    interactive session.
     """
     main = sys.modules["__main__"]
     names = vars(main)

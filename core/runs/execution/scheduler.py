@@ -1,9 +1,9 @@
 """Parallel execution of a run's trainings, by default in processes of one thread each.
 
-On a CPU, several single-threaded trainings are faster than one training with several threads,
-which would wait for each other at every small operation. A training reads its input from the
-run directory and writes its results there, so it can be killed and resumed. The parent process
-follows the trainings by reading their files.
+On a CPU, several single-threaded trainings are faster than one training with several threads.
+The threads of one training wait for each other at every small operation. A training reads its
+input from the run directory and writes its results there, so it can be killed and resumed. The
+parent process follows the trainings by reading their files.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def default_jobs(device: str, threads: int = 1) -> int:
     """Return the default number of parallel trainings on this machine.
 
     On a CPU, one training runs per `threads` cores. On a GPU, up to four trainings share the
-    device, since one of these models leaves most of a GPU idle; each needs two cores and 4 GiB
-    of free GPU memory. The gain on a GPU is not measured yet; benchmarks/gpu.py measures it.
+    device, since a single training leaves most of a GPU idle. Each training needs two cores and 4
+    GiB of free GPU memory. The gain on a GPU is not measured yet; benchmarks/gpu.py can measure
+    this gain.
     """
     target = choose_device(device)
     if target.type == "cpu":
@@ -68,11 +69,14 @@ def train_all(
     jobs : int
         Number of parallel processes; 0 means that this process trains.
     on_epoch : callable
-        Function that receives every epoch of every training, earlier epochs of a resumed run first.
+        Function that receives every epoch of every training. The earlier epochs of a resumed run
+        come first.
     on_done : callable
-        Function that receives the summary of every training, when it ends or if it ended before.
+        Function that receives the summary of every training when the training ends. The summaries
+        of trainings that an earlier process finished are passed as well.
     controls : bool
-        Whether to train the equal-steps controls as well, which only a comparison on test needs.
+        Whether to train the equal-steps controls as well. Only a comparison on test needs the
+        controls.
 
     Raises
     ------
@@ -95,7 +99,7 @@ def train_all(
 
 
 def _train_together(run: Run, trainings: Sequence[Training], meanwhile: Callable[[], None]) -> None:
-    """Train one model after the other, each in all processes that torchrun started.
+    """Train the models one after the other, each in all processes that torchrun started.
 
     Raises
     ------
@@ -116,7 +120,7 @@ def follow() -> None:
 
 
 def phases_of(run: Run, todo: Sequence[Training]) -> list[list[Training]]:
-    """Group trainings into phases: baselines come first if other trainings need them."""
+    """Group trainings into phases: baselines come first if another training needs the baselines."""
     if not needs_baselines(run.config, run.registry):
         return [list(todo)] if todo else []
     baselines = [t for t in todo if t.model not in (FUSED, CONTROL)]

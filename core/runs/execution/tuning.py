@@ -2,8 +2,8 @@
 
 Every training of a run gets the same number of trials, on the training and validation clips of
 its own fold, so no choice depends on a test speaker. Trial 0 uses the settings as given;
-:mod:`fusion.core.runs.search_space` proposes those of the other trials. A training that is killed
-and resumed makes the same trials as one that is not interrupted.
+:mod:`fusion.core.runs.search_space` proposes the settings of the other trials. A training that
+is killed and resumed makes the same trials as one that is not interrupted.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
     Raises
     ------
     TrainingError
-        If trial 0 fails, because its settings are those of the run and not a choice of tuning. A
-        later trial that fails is recorded, and tuning continues.
+        If trial 0 fails: trial 0 uses the settings of the run, which tuning did not choose. The
+        failure of a later trial is recorded, and tuning continues.
     """
     folder = run.training(training)
     trials = read_trials(folder)

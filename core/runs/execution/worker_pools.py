@@ -1,4 +1,4 @@
-"""Worker processes that the phases of a run share, one phase after the other."""
+"""Pool of worker processes that the successive phases of a run share."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class _SharedPool:
         return self._pool
 
     def start(self, jobs: int) -> None:
-        """Open the pool and start up to three workers, which import the training code."""
+        """Open the pool, and start up to three workers that import the training code."""
         pool = self.open(jobs)
         # Leave one core to this process, which imports the same modules.
         for _ in range(max(1, min(_EARLY, jobs, available_cores() - 1))):
             pool.submit(importlib.import_module, "fusion.core.runs.execution.jobs")
 
     def request(self, jobs: int) -> WorkerPool:
-        """Return the pool; the first request decides its number of workers."""
+        """Return the pool; the first request decides the pool's number of workers."""
         if not self._requested and (jobs != self._jobs or self._lost()):
             self.stop_unused()
         self._requested = True
         return self._pool or self.open(jobs)
 
     def _lost(self) -> bool:
-        """Return whether a worker has already ended."""
+        """Return whether a worker process has already ended."""
         workers = [] if self._pool is None else self._pool.workers()
         return any(worker.exitcode is not None for worker in workers)
 
@@ -93,7 +93,7 @@ def same_processes(expected: int = 0) -> Iterator[None]:
 
 @contextmanager
 def worker_pool(jobs: int) -> Iterator[WorkerPool]:
-    """Yield a pool of up to `jobs` processes, each started when there is work for it.
+    """Yield a pool of up to `jobs` processes; a process starts only when there is work for it.
 
     Within :func:`same_processes`, yield the shared pool, whose first request decides the number
     of processes.

@@ -21,10 +21,11 @@ FILE = "contributions.json"
 def write_contributions(run: Run) -> dict[str, float]:
     """Compute, write and return each modality's Shapley value for the fused model's test UAR.
 
-    v(S) is the UAR over all folds' test clips if the strategy receives only the modalities in S.
-    The other modalities are absent, or blank for a strategy that does not support absence. v of
-    the empty set is chance. The values sum to the fused model's UAR minus chance. Call this
-    function only after selection, since it reads the test clips.
+    The value v(S) of a set S of modalities is the UAR over all folds' test clips if the strategy
+    receives only the modalities in S. The other modalities are absent, or blank for a strategy that
+    does not support absence. The value of the empty set is chance, 1 / C for C classes. The Shapley
+    values sum to the fused model's UAR minus chance. Call this function only after selection, since
+    it reads the test clips.
     """
     data, modalities = run.data, run.record.modalities
     parts: dict[frozenset[str], list[Any]] = {}
@@ -44,7 +45,7 @@ def write_contributions(run: Run) -> dict[str, float]:
 
 
 def _by_subset(run: Run, training: Training, indices: Any) -> dict[frozenset[str], Any]:
-    """Return a trained model's probabilities for each set of modalities, given only this set."""
+    """Return a trained model's probabilities for each set of modalities that the model receives."""
     model, features = fold_features(run, training)
     precision = choose_precision(run.config.train.precision, features.device)
     output = outputs(model, features, indices, precision, subsets=True)

@@ -14,8 +14,8 @@ def read_history(run: Run) -> dict[str, list[dict[str, Any]]]:
     """Return the epochs of each training in order, by name; an unfinished run has fewer epochs.
 
     The names are folders of the run directory, fold by fold: the baselines, the fused model, and
-    the control if the run has one. A tuned training has the epochs of all its trials, which
-    their key ``trial`` distinguishes.
+    the control if the run has one. A tuned training has the epochs of all its trials; the key
+    ``trial`` of an epoch holds the number of the epoch's trial.
     """
     last = {FUSED: 1, CONTROL: 2}
     ordered = sorted(all_trainings(run), key=lambda t: (t.fold, last.get(t.model, 0)))
@@ -23,7 +23,7 @@ def read_history(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 
 def read_epochs(run: Run, training: Training) -> list[dict[str, Any]]:
-    """Read the record of each epoch of one training; an empty list before it began."""
+    """Read the records of a training's epochs; the list is empty before the training begins."""
     path = run.training(training.name) / "epochs.jsonl"
     try:
         text = path.read_text(encoding="utf-8")
@@ -34,9 +34,9 @@ def read_epochs(run: Run, training: Training) -> list[dict[str, Any]]:
 
 
 def kept_epochs(run: Run, training: Training, summary: Mapping[str, Any]) -> list[Any]:
-    """Read the epochs of a training; for a tuned training, only those of the chosen trial.
+    """Read the epochs of a training; for a tuned training, only the epochs of the chosen trial.
 
-    `summary` is the content of its training.json.
+    `summary` is the content of the training's training.json.
     """
     records = read_epochs(run, training)
     return [record for record in records if record.get("trial") == summary.get("trial")]

@@ -1,6 +1,7 @@
 """Predictions of a run's trained models for the validation and test clips of their folds.
 
-Each model predicts once; its predictions are stored beside its weights, with the weights' digest.
+Each model predicts once. The predictions are stored beside the model's weights, with the
+weights' digest.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ def test_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
 def validate_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
     """Predict each fold's validation clips with its trained models.
 
-    Equal-steps controls that are not trained yet are left out: selection does not depend on
-    them.
+    Equal-steps controls that are not trained yet are left out: selection does not depend on the
+    controls.
     """
     return _predict_all(run, "val", jobs)
 
@@ -83,7 +84,7 @@ def class_shares(data: RunData, fold: int) -> npt.NDArray[np.float32]:
 
 
 def digest_of_weights(folder: Path) -> str:
-    """Return the digest of a training's weights, which is stored with the predictions made by them.
+    """Return the digest of a training's weights, which is stored with the model's predictions.
 
     Raises
     ------

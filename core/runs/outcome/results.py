@@ -66,20 +66,22 @@ class Results:
     best_single : str
         The modality with the highest validation UAR.
     comparisons : dict
-        Model -> difference between that model and the best single modality, paired over the same
-        clips. If the run has a control, ``"fused minus control"`` compares these two.
+        For each model, the difference between that model and the best single modality, paired over
+        the same clips. If the run has a control, the key ``"fused minus control"`` holds the
+        difference between the fused model and the control.
     verdict : str
         One sentence on whether fusion helps, and one on which model was chosen and why.
     weights : dict
-        Modality -> the strategy's weight, averaged over the test clips; empty for a strategy
+        The strategy's weight for each modality, averaged over the test clips; empty for a strategy
         without weights.
     confusions : dict
-        Model -> (C, C) counts; rows are the true classes.
+        (C, C) counts for each model; rows are the true classes.
     control : str
         Modality of the equal-steps control, whose row is called ``"control"``; empty if the run
         used no baseline.
     weight_spread : dict
-        Modality -> standard deviation of its weight over the test clips; empty if `weights` is.
+        Standard deviation of each modality's weight over the test clips; empty if `weights` is
+        empty.
     """
 
     models: tuple[ModelResult, ...]
@@ -95,7 +97,7 @@ class Results:
     def reference(self) -> str:
         """Name of the model that the fused model has to beat.
 
-        The best single modality, or its equal-steps control if that is better on test.
+        The best single modality, or the equal-steps control if the control is better on test.
         """
         if not self.control:
             return self.best_single
@@ -147,7 +149,8 @@ def evaluate(
     Returns
     -------
     tuple
-        The results, and model -> probabilities of each fold's test clips, (n_fold, C).
+        The results, and a dict with each model's list of probabilities, one (n_fold, C) array of
+        test clips per fold.
     """
     scores: dict[str, Sequence[npt.NDArray[np.float32]]] = dict(
         candidate_probabilities(data, selection, test)
@@ -225,7 +228,7 @@ def _weights(
 
 
 def weights_text(results: Results) -> str:
-    """Return the weights as ``"mel 62 % ± 9, text 38 % ± 9"``; empty for fewer than two."""
+    """Return the weights as ``"mel 62 % ± 9, text 38 % ± 9"``; empty text for a single modality."""
     if len(results.weights) < 2:
         return ""
     return ", ".join(
@@ -305,9 +308,9 @@ def comparison_text(c: Comparison) -> str:
 
 
 def interval_text(interval: Interval) -> str:
-    """Return a share with its interval in percent, ``43.2 [38.0, 48.1]``.
+    """Return a share and its interval in percent, such as ``43.2 [38.0, 48.1]``.
 
-    With one speaker there is no interval: ``43.2 (one speaker)``.
+    With one speaker there is no interval, and the text is ``43.2 (one speaker)``.
     """
     if interval.groups < 2:
         return f"{100 * interval.value:.1f} (one speaker)"

@@ -1,6 +1,7 @@
 """Selection on validation: ensemble weights, the best single modality, the chosen model.
 
-This module reads no test clip. Its result is written before the test clips are read.
+This module reads no test clip. The selection is written to selection.json before the test clips
+are read.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class FoldSelection:
     Attributes
     ----------
     val_uar : dict
-        Candidate -> UAR on the fold's validation clips.
+        UAR on the fold's validation clips, by candidate.
     weights : dict
-        Modality -> weight in the ensemble (:func:`~fusion.core.toolkit.ensemble.pool_weights`).
+        Weight in the ensemble (:func:`~fusion.core.toolkit.ensemble.pool_weights`), by modality.
     chosen : str
         The candidate with the highest validation UAR. In a tie the simplest wins: a single
         modality before the ensemble, the ensemble before the fused model.
@@ -52,7 +53,7 @@ class Selection:
     Attributes
     ----------
     folds : tuple of FoldSelection
-        One per fold.
+        One selection per fold.
     best_single : str
         The modality with the highest validation UAR, averaged over folds.
     rule : {"log-linear", "linear"}
@@ -112,8 +113,8 @@ def select(
 ) -> Selection:
     """Choose a model for every fold by the validation predictions.
 
-    `control` names the modality of the equal-steps control; it is empty if `validation` holds no
-    predictions of a control.
+    `control` names the modality of the equal-steps control; `control` is empty if `validation`
+    holds no predictions of a control.
     """
     folds: list[FoldSelection] = []
     control_uar: list[float] = []
@@ -147,7 +148,7 @@ def select(
 def uar_of(
     probabilities: npt.NDArray[np.floating], targets: npt.NDArray[np.int64], num_classes: int
 ) -> float:
-    """Return the UAR of the most probable classes, rounded to 6 digits."""
+    """Return the UAR of predicting each clip's most probable class, rounded to 6 digits."""
     confusion = confusion_matrix(targets, probabilities.argmax(axis=1), num_classes)
     return round(float(uar(confusion)), 6)
 

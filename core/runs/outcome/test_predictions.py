@@ -25,14 +25,14 @@ class SavedPredictions:
     speakers : array
         (n,) of text, ``corpus/speaker`` of each clip.
     predicted : dict
-        Model -> (n,) int64, the predicted class of each clip.
+        For each model, the predicted class of each clip, (n,) int64.
     classes : int
         Number of classes, C.
     clips : frozenset of (str, str)
         Corpus and name of each clip.
     absent : mapping of str to array
-        Modality -> (n,) bool, True for the clips that lack it; only modalities that some clip
-        lacks.
+        For each modality that some clip lacks, (n,) bool: True for the clips that lack the
+        modality.
     """
 
     fold: npt.NDArray[np.int64]
@@ -86,16 +86,17 @@ class SavedPredictions:
     def confusions(self, name: str, *, fold: int | None = None) -> npt.NDArray[np.int64]:
         """Return a model's confusion matrix for each speaker, (S, C, C).
 
-        With `fold`, only clips of this fold are counted; speakers without such clips get zeros.
+        With `fold`, only clips of this fold are counted; speakers without clips in the fold get
+        zeros.
         """
         return self._counted(self.predicted[name], fold)
 
     def oracle(self, modalities: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the oracle's confusion matrix for each speaker, (S, C, C).
 
-        The oracle is right about a clip if the baseline of at least one of the clip's modalities
-        is right. Modalities that the clip lacks are ignored: for them a baseline predicts the most
-        frequent class, and a correct guess shows no knowledge of the clip.
+        The oracle is right about a clip if the baseline of at least one of the clip's modalities is
+        right. Modalities that the clip lacks are ignored. The baseline of a missing modality
+        predicts the most frequent class, and a correct guess shows no knowledge of the clip.
         """
         none_absent = np.zeros(len(self.targets), dtype=np.bool_)
         best = self.predicted[modalities[0]].copy()
