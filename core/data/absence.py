@@ -94,7 +94,7 @@ def absence_text(absent: Mapping[str, int]) -> list[str]:
 def missing_modality_warning(
     data: RunData, strategies: Iterable[str], registry: Registry
 ) -> str | None:
-    """Return a warning if clips lack modalities and the strategy needs every modality."""
+    """Return a warning if clips lack modalities and a strategy needs all of them; else None."""
     unsupporting = [s for s in strategies if not registry.strategy(s).accepts_missing]
     if not data.absent or not unsupporting:
         return None

@@ -247,7 +247,7 @@ def numbered_speakers(clips: Sequence[Clip]) -> Indices:
 def run_moments(
     run: Path, fingerprint: str, modality: Modality, rule: str, arrays: Arrays, data: RunData
 ) -> Moments:
-    """Return the statistics of every speaker of a run, which are computed once and then stored.
+    """Return the statistics of every speaker of a run; compute them once, then read them.
 
     The statistics are stored in the run directory if it is writable.
 

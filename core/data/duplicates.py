@@ -15,7 +15,7 @@ from .extraction import extract_all, origin_of
 def items_by_place(
     extractor: Extractor, clips: Sequence[Clip], items: Sequence[Item]
 ) -> list[Item]:
-    """Return the items, with the same item for all clips whose recordings have the same content.
+    """Return the items; with a ``by_place`` extractor, clips of equal content share one item.
 
     The cache identifies a recording by its content. An extractor that looks recordings up by path
     (``by_place``) may have an array for only one of two files with the same content. In this case

@@ -73,7 +73,7 @@ def _storage_dtype(extractor: Extractor, dtype: str) -> str:
 
 
 def fingerprint_of(extractor: Extractor) -> Fingerprint:
-    """Return the fingerprint of an extractor: everything that determines its arrays.
+    """Return the fingerprint of an extractor, which holds everything that determines its arrays.
 
     For a plugin that was loaded from a file, the digest of the file is part of the fingerprint.
 
@@ -194,7 +194,7 @@ def extract_all(
 
 
 def works_in_batches(extractor: Extractor) -> bool:
-    """Return whether `extract_many` may be used: whether its arrays are those of `extract`.
+    """Return whether `extract_many` makes the same arrays as `extract` and may be used.
 
     A subclass may override only `extract`, to change the arrays. The inherited `extract_many` would
     then make other arrays, so `extract_many` is not used.
@@ -300,7 +300,7 @@ class Extraction:
         target: Any = module
         for part in self.cls.split("."):
             target = getattr(target, part)
-        if self.source is not None:  # here no registry knows the plugin's source
+        if self.source is not None:  # this process has no registry that knows the source
             register_module(self.module, self.source)
         watch(target, "extractor")
         extractor: Extractor = target(**self.parameters)

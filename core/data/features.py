@@ -60,7 +60,7 @@ class Features:
     device : torch.device
         Device of the batches.
     resident_bytes : int
-        If all arrays together take at most this number of bytes, they are held on the device.
+        Limit in bytes: if all arrays together take no more, the arrays are held on the device.
         Otherwise each batch is gathered from the memory maps.
     absent : mapping of str to array, optional
         For each modality, (n,) bool: True for the clips that lack the modality, whose rows are

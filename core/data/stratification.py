@@ -1,6 +1,6 @@
-"""Stratification: the number of speakers in each part, and their choice for balanced classes.
+"""Stratification: the number of speakers in each part, and the choice of speakers for balance.
 
-This module works on arrays only; :mod:`fusion.core.data.splits` applies it to clips.
+This module works on arrays only; :mod:`fusion.core.data.splits` applies the functions to clips.
 """
 
 from __future__ import annotations

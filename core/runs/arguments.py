@@ -49,7 +49,7 @@ def check_whole(least: int, **values: int) -> None:
 
 
 def check_one_of(name: str, value: str, possible: Sequence[str]) -> None:
-    """Raise UnknownNameError unless `value` is one of the `possible` ones."""
+    """Raise UnknownNameError unless `value` is one of the `possible` values."""
     if value not in possible:
         raise UnknownNameError(f"choice for {name}", str(value), possible)
 

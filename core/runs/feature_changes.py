@@ -1,4 +1,4 @@
-"""Differences between an installed extractor and the one that computed a run's features."""
+"""Differences between an installed extractor and the extractor that computed a run's features."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONG = 60  # characters of a value in a message
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Field of a fingerprint whose value differs from the one stored with a run.
+    """Field of a fingerprint whose value differs from the value stored with a run.
 
     Attributes
     ----------

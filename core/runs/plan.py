@@ -139,10 +139,10 @@ def check_owners(config: RunConfig, registry: Registry) -> None:
     ParameterError
         If ``--set`` names a plugin that the run does not use.
     """
-    _ = config.train  # bind these first, so that a mistyped train.* is reported first
+    _ = config.train  # bind train.* first, so that a mistyped train.* is reported first
     used = {*config.features, config.strategy, *config.balancers}
     used |= set(tracker_names(config, registry))
-    used |= set(registry.corpora())  # which corpus reads a path is only decided later
+    used |= set(registry.corpora())  # the corpus that reads a path is chosen later
     used |= {f"branch.{modality}" for modality in config.features} | {"train"}
     everything = used | {entry.name for kind in HOOKS for entry in registry.entries(kind)}
     for owner in config.settings:
@@ -205,7 +205,7 @@ def make_spec(
     extractors: Mapping[str, Extractor],
     num_classes: int,
 ) -> ModelSpec:
-    """Describe the fused model; the baselines are derived from this description."""
+    """Describe the fused model; the descriptions of the baselines are derived from the result."""
     branches: list[BranchSpec] = []
     for name, extractor in extractors.items():
         modality = Modality(name, extractor.shape, tuple(extractor.axes))

@@ -70,8 +70,8 @@ class Predictor:
     Raises
     ------
     RunError
-        If the run is not finished, or an installed extractor differs from the one that the model
-        was trained with.
+        If the run is not finished, or an installed extractor differs from the extractor that the
+        model was trained with.
     ParameterError
         If `settings` names an owner that is not a feature of the run.
     """

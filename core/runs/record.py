@@ -195,7 +195,7 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, data: dict[str, Any], file: Path) -> RunRecord:
-        """Make a record from the JSON object that this version or an older one wrote.
+        """Make a record from the JSON object that this version or an older version wrote.
 
         Raises
         ------

@@ -60,7 +60,7 @@ class RunResult:
 
     @property
     def verdict(self) -> str:
-        """One sentence on whether fusion helps, and one on which model was chosen and why."""
+        """Two sentences: whether fusion helps, and which model was chosen and why."""
         return self.results.verdict
 
     @property
@@ -115,7 +115,7 @@ class RunResult:
         Raises
         ------
         RunError
-            If an installed extractor differs from the one that the model was trained with.
+            If an installed extractor differs from the extractor that the model was trained with.
         ParameterError
             If the run is speaker-adapted and there are too few recordings to compute the
             speaker's statistics, or the run is not speaker-adapted and `speaker_from` is given.

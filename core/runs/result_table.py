@@ -122,7 +122,7 @@ def comparison_lines(results: Results) -> list[str]:
             f"{FUSED} minus control ({results.control} alone, same total steps): "
             f"{comparison_text(comparisons[AGAINST_CONTROL])}"
         )
-    if comparisons[CHOSEN].difference:  # 0 if the best single modality itself was chosen
+    if comparisons[CHOSEN].difference:  # the difference is 0 if the best single modality was chosen
         lines.append(
             f"{CHOSEN} minus {results.best_single}: {comparison_text(comparisons[CHOSEN])}"
         )

@@ -208,7 +208,7 @@ class Run(OutputFolder):
 
     @classmethod
     def create(cls, path: Path, registry: Registry | None = None) -> Self:
-        """Create a new, locked run directory; it can be opened after :meth:`begin`."""
+        """Create a new, locked run directory, which can be opened after :meth:`begin`."""
         run = super().create(path)
         run._registry = registry
         return run

@@ -60,8 +60,8 @@ def search_space(
     Parameters
     ----------
     config : RunConfig
-        Configuration with only the settings that the user gave; those parameters are not
-        searched.
+        Configuration with only the settings that the user gave. Parameters with such a setting are
+        not searched.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def _given_space(
 
 
 def tuned_config(config: RunConfig, settings: Settings) -> RunConfig:
-    """Return `config` with a trial's settings, which override those of `config`."""
+    """Return `config` with a trial's settings, which override the settings of `config`."""
     return replace(config, settings=_merged(config.settings, settings)) if settings else config
 
 
@@ -171,7 +171,7 @@ class Trial:
     number : int
         Number of the trial, from 0.
     settings : mapping
-        Settings of the trial, which override those of the run.
+        Settings of the trial, which override the run's settings.
     summary : mapping
         Summary of the trial's training; empty if the trial failed.
     error : str or None

@@ -148,7 +148,7 @@ def _seed(run: Run, training: Training) -> int:
 
 
 def train_one(run: Run, training: Training, workers: int) -> None:
-    """Train one model of a run in this process; `workers` trainings run in parallel."""
+    """Train one model of a run in this process, while up to `workers` trainings run in parallel."""
     with during(f"train {training.name}"), _worker_resources(run.config):
         _train_one(run, training, workers)
 
@@ -231,7 +231,7 @@ def _fit(
     on_epoch: Callable[[Mapping[str, Any]], None],
     settings: Settings | None = None,
 ) -> Fitted:
-    """Train a model once; `settings` override those of the run."""
+    """Train a model once; `settings` override the run's settings."""
     config = tuned_config(run.config, settings or {})
     spec = tuned_spec(spec_of(run, training), settings or {})
     seed = _seed(run, training)

@@ -213,7 +213,8 @@ class _Follower:
     def poll(self) -> None:
         """Report the new epochs of all trainings, and the trainings that have finished."""
         for training in list(self._offsets):
-            # Check this first: a training that is done at this point has written all its epochs.
+            # Check for finished trainings first: a training that is finished now has written all
+            # its epochs.
             finished = self._run.finished(training.name)
             path = self._run.training(training.name) / "epochs.jsonl"
             for line in self._new_lines(training, path):

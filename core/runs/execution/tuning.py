@@ -3,7 +3,7 @@
 Every training of a run gets the same number of trials, on the training and validation clips of
 its own fold, so no choice depends on a test speaker. Trial 0 uses the settings as given;
 :mod:`fusion.core.runs.search_space` proposes the settings of the other trials. A training that
-is killed and resumed makes the same trials as one that is not interrupted.
+is killed and resumed makes the same trials as an uninterrupted training.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def tune(run: Run, training: str, search: Search, fit: Fit) -> dict[str, Any]:
     _keep_best(folder, trials)
     best = _best(trials)
     best_weights = _weights(folder, best.number)
-    if best_weights.is_file():  # missing if the run was killed after this step
+    if best_weights.is_file():  # the file is missing if the run was killed after this step
         best_weights.replace(folder / WEIGHTS)
     times = {
         name: round(sum(float(t.summary.get(name, 0.0)) for t in trials), 3)

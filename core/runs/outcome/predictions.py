@@ -27,12 +27,12 @@ from ..trainings import Training, all_trainings, controls_of, spec_of
 
 
 def test_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
-    """Predict each fold's test clips with its trained models; call this once, after selection."""
+    """Predict each fold's test clips with the fold's trained models, once and after selection."""
     return _predict_all(run, "test", jobs)
 
 
 def validate_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
-    """Predict each fold's validation clips with its trained models.
+    """Predict each fold's validation clips with the fold's trained models.
 
     Equal-steps controls that are not trained yet are left out: selection does not depend on the
     controls.

@@ -70,7 +70,7 @@ class Results:
         the same clips. If the run has a control, the key ``"fused minus control"`` holds the
         difference between the fused model and the control.
     verdict : str
-        One sentence on whether fusion helps, and one on which model was chosen and why.
+        Two sentences: whether fusion helps, and which model was chosen and why.
     weights : dict
         The strategy's weight for each modality, averaged over the test clips; empty for a strategy
         without weights.
