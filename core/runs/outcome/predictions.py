@@ -27,7 +27,10 @@ from ..trainings import Training, all_trainings, controls_of, spec_of
 
 
 def test_all(run: Run, *, jobs: int) -> dict[Training, Predictions]:
-    """Predict each fold's test clips with the fold's trained models, once and after selection."""
+    """Predict each fold's test clips with the fold's trained models.
+
+    Call this function only once, after selection.
+    """
     return _predict_all(run, "test", jobs)
 
 
