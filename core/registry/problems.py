@@ -37,7 +37,7 @@ class Source:
         return {**own, "distribution_version": self.version}
 
     def remedy(self, repair: str = "") -> str:
-        """Return a hint with the `repair`, if there is one, and how to run without the plugin."""
+        """Return a hint: the `repair`, if any, and the option to run without the plugin."""
         without = f"un without the plugin: -p no:{self.plugin}"
         if not repair:
             return "R" + without
@@ -84,7 +84,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Deprecation:
-    """Deprecated names used by a plugin, which works now but not after a later update of fusion.
+    """Deprecated names that a plugin uses, and that a later version of fusion will remove.
 
     Attributes
     ----------

@@ -121,7 +121,7 @@ class Registry:
         try:
             with importing(source, target if isinstance(target, str) else target.value):
                 module = load(target)
-            if self._manager.is_registered(module):  # a built-in plugin given to -p, for example
+            if self._manager.is_registered(module):  # such as a built-in plugin given to -p
                 return
             version = source.version or str(getattr(module, "__version__", ""))
             source = replace(source, version=version)
@@ -201,7 +201,7 @@ class Registry:
         return getattr(self._manager.get_plugin(_registered_as(source)), "api_version", 1)
 
     def defaults(self, kind: str) -> list[str]:
-        """Return the names of the plugins of a kind that a run uses if the user names none."""
+        """Return the names of the plugins of a kind that a run uses by default."""
         return [name for name, entry in self._entries[kind].items() if entry.cls.default]
 
     def corpora(self) -> dict[str, type[Corpus]]:
@@ -242,10 +242,10 @@ def _entry_points() -> list[tuple[EntryPoint, Source]]:
     points_by_name: dict[tuple[str, str], tuple[EntryPoint, Source]] = {}
     for distribution in distributions():
         points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
-        # Read name and version once per distribution: each access parses the metadata.
+        # Each access to a name or version parses the metadata, so read both once per distribution.
         name, release = (distribution.name, distribution.version) if points else ("", "")
         for point in points:
-            # A distribution on sys.path twice (an editable install) counts once.
+            # A distribution that is on sys.path twice, such as an editable install, counts once.
             source = Source(point.name, name, release)
             points_by_name.setdefault((name, point.name), (point, source))
     own = __name__.partition(".")[0] + "."
