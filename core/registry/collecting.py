@@ -23,7 +23,7 @@ from .provenance import kind_of
 # Names that no plugin may have: names of rows in a run's table, and of owners of settings.
 RESERVED = {"fused", "ensemble", "chosen", "oracle", "train", "none", "diagnosis"}
 
-# Kind of plugin -> the hook that registers it.
+# Hook that registers plugins, by kind of plugin.
 HOOKS = {
     "corpus": "fusion_corpora",
     "extractor": "fusion_extractors",
@@ -34,7 +34,7 @@ HOOKS = {
     "remedy": "fusion_remedies",
 }
 
-# Kind of plugin -> parameters that fusion itself sets.
+# Parameters that fusion itself sets, by kind of plugin.
 SET_BY_FUSION = {"branch": ("dim",)}
 
 
@@ -67,7 +67,7 @@ def base_of(kind: str) -> type[Plugin]:
 
 
 def kind_of_hook(hook: str) -> str | None:
-    """Return the kind of plugin that a hook registers, also for an old name of the hook."""
+    """Return the kind of plugin that `hook`, a current or an old name of a hook, registers."""
     current = hooks.new_name(hook)
     return next((kind for kind, name in HOOKS.items() if name == current), None)
 
@@ -122,7 +122,7 @@ def classes_of(
     other_modules = manager.get_plugins() - {module}
     for hook in [caller.name for caller in manager.get_hookcallers(module) or ()]:
         kind = kind_of_hook(hook)
-        if kind is None:  # an optional hook of a later version
+        if kind is None:  # an optional hook of a later version of the contract
             continue
         try:
             for cls in _returned(manager.subset_hook_caller(hook, other_modules), kind, available):

@@ -97,11 +97,11 @@ def _load_file(file: str) -> ModuleType:
     return module
 
 
-_CONTENT: dict[str, str] = {}  # module name -> digest of the file's content when it was executed
+_CONTENT: dict[str, str] = {}  # digest of the content of each imported file, by module name
 
 
 def content_of(module: str) -> str:
-    """Return the digest of a plugin file's content at its import, by :func:`load_file`."""
+    """Return the digest of a plugin file's content when :func:`load_file` imported the file."""
     return _CONTENT[module]
 
 
@@ -127,7 +127,7 @@ def _import_failure(error: BaseException, module: str, absent: str) -> BrokenPlu
 
 
 def _check_version(version: object) -> None:
-    """Raise BrokenPluginError if a plugin needs a later version of the contract than this one."""
+    """Raise BrokenPluginError if `version` is invalid or later than fusion's contract version."""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BrokenPluginError(
             f"its api_version is {version!r}, which is not a version of the plugin contract.",
@@ -160,7 +160,7 @@ def error_text(error: BaseException) -> str:
 
 
 def _declared_version(module: str) -> int:
-    """Return the contract version in the source of a module that can't be imported; default 1.
+    """Return the contract version in the source of a module that can't be imported; 1 if none.
 
     A plugin written for a later contract may import names that this version does not have.
     """

@@ -78,7 +78,7 @@ class Problem:
         return f"{self.part} of {self.source}" if self.part else str(self.source)
 
     def error(self) -> PluginError:
-        """Return the problem as an error, for a command that stops because of it."""
+        """Return a PluginError with the reason and the remedy of the problem."""
         return PluginError(f"{self.skipped} can't be used: {self.reason}", hint=self.remedy)
 
 

@@ -37,8 +37,8 @@ ENTRY_POINT_GROUP = hooks.PROJECT
 _CORE = __name__.rpartition(".registry.")[0] + "."
 ENVIRONMENT = "FUSION_PLUGINS"
 
-# Arguments that a hook may have: name -> function of the registry that returns the value. See
-# contracts/hooks.py.
+# Arguments of hooks, by name. Each value is a function that takes the registry and returns the
+# argument; see contracts/hooks.py.
 ARGUMENTS: dict[str, Callable[[Registry], Any]] = {}
 
 
@@ -93,7 +93,7 @@ class Registry:
         self.deprecations: list[Deprecation] = []
         self.blocked: list[Source | Entry] = []
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in HOOKS}
-        self._sources: dict[str, Source] = {}  # by the plugin's name in the manager
+        self._sources: dict[str, Source] = {}  # by name of the plugin in the manager
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
         watch_hooks(self._manager, self._sources)

@@ -73,7 +73,7 @@ class PluginSuite:
     # -- overridden by the suites for the kinds ----------------------------------------
 
     def cases(self) -> Sequence[Any]:
-        """Return the cases for the checks that take a `case`."""
+        """Return the cases, such as shapes or recordings, for the checks that take a `case`."""
         return ()
 
     def costs(self) -> Sequence[Cost]:
@@ -106,7 +106,7 @@ class PluginSuite:
         return plugin
 
     def once(self, key: object, make: Callable[[], Any]) -> Any:
-        """Return the result of `make`, which is called only once per test class."""
+        """Return the result of `make`; call `make` only once for each `key` in a test class."""
         if key not in self._memo:
             self._memo[key] = make()
         return self._memo[key]

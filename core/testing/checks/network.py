@@ -40,7 +40,7 @@ class Case:
     words : str
         Name of the case in messages and test names.
     shapes : dict of str to tuple
-        Name of an input -> shape of one clip's array; a branch has one input, called `x`.
+        Shape of one clip's array, by name of the input. A branch has one input, called `x`.
     """
 
     words: str

@@ -77,7 +77,7 @@ class SmallMaps(SmallStrategy):
 
 
 class ByName(Strategy):
-    """Strategy scores = head(tanh(sum of W_m z_m)), which treats all modalities alike.
+    """Strategy with scores head(tanh(sum of W_m z_m)), which treats all modalities alike.
 
     The weights are stored by the name of the modality, so that :func:`small_model` can make the
     same model with the modalities in another order. The modalities' contributions to the scores
