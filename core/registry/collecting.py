@@ -20,10 +20,10 @@ from .parameters import parameters_of, space_of
 from .problems import BrokenPluginError, describe_value
 from .provenance import kind_of
 
-# Names of rows in a run's table, and of owners of settings, which no plugin may have.
+# Names that no plugin may have: names of rows in a run's table, and of owners of settings.
 RESERVED = {"fused", "ensemble", "chosen", "oracle", "train", "none", "diagnosis"}
 
-# Kind of plugin -> the hook that registers it.
+# Hook that registers plugins, by kind of plugin.
 HOOKS = {
     "corpus": "fusion_corpora",
     "extractor": "fusion_extractors",
@@ -34,12 +34,12 @@ HOOKS = {
     "remedy": "fusion_remedies",
 }
 
-# Kind of plugin -> parameters that fusion itself sets.
+# Parameters that fusion itself sets, by kind of plugin.
 SET_BY_FUSION = {"branch": ("dim",)}
 
 
 def well_formed(name: str) -> bool:
-    """Return True if a plugin may have this name: lower-case letters, digits and underscores."""
+    """Return True if `name` has only lower-case letters, digits and underscores, letter first."""
     return re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
 
 
@@ -52,7 +52,7 @@ def reserved(kind: str) -> set[str]:
 
 
 def is_module_attribute(name: str) -> bool:
-    """Return True if torch's ModuleDict has an attribute `name`: no modality may be called so."""
+    """Return True if torch's ModuleDict has an attribute `name`: no modality may have this name."""
     from torch.nn import ModuleDict
 
     return hasattr(ModuleDict(), name)
@@ -67,7 +67,7 @@ def base_of(kind: str) -> type[Plugin]:
 
 
 def kind_of_hook(hook: str) -> str | None:
-    """Return the kind of plugin that a hook registers, also for an old name of the hook."""
+    """Return the kind of plugin that `hook`, a current or an old name of a hook, registers."""
     current = hooks.new_name(hook)
     return next((kind for kind, name in HOOKS.items() if name == current), None)
 
@@ -122,7 +122,7 @@ def classes_of(
     other_modules = manager.get_plugins() - {module}
     for hook in [caller.name for caller in manager.get_hookcallers(module) or ()]:
         kind = kind_of_hook(hook)
-        if kind is None:  # an optional hook of a later version
+        if kind is None:  # an optional hook of a later version of the contract
             continue
         try:
             for cls in _returned(manager.subset_hook_caller(hook, other_modules), kind, available):
@@ -136,10 +136,10 @@ def classes_of(
 def _returned(
     caller: pluggy.HookCaller, kind: str, available: Mapping[str, Any]
 ) -> list[type[Plugin]]:
-    """Return the classes that a plugin's hook registers, which are of the given kind."""
+    """Return the classes that a plugin's hook registers, all of the given kind."""
     hook, base = f"its hook {caller.name}", base_of(kind)
     try:
-        # pluggy drops results of None, and lists the implementation registered last first.
+        # pluggy drops results of None, and returns results in reverse order of registration.
         lists = [
             list(result) if isinstance(result, Iterable) else _no_list(hook, result, base)
             for result in reversed(caller(**available) or [None])
@@ -182,7 +182,7 @@ def _remedy(value: object, base: type[Plugin]) -> str:
 
 def _refused(module: ModuleType, error: pluggy.PluginValidationError) -> BrokenPluginError:
     """Return an error for the plugin's author about a module that pluggy rejected."""
-    free = pluggy.PluginManager(hooks.PROJECT)  # has no specifications, so it refuses nothing
+    free = pluggy.PluginManager(hooks.PROJECT)  # without specifications, so pluggy refuses nothing
     free.register(module)
     callers = free.get_hookcallers(module) or ()
     for hook, impl in ((caller.name, i) for caller in callers for i in caller.get_hookimpls()):
@@ -234,7 +234,7 @@ def _no_hook(module: ModuleType) -> BrokenPluginError:
 
 
 def _check(cls: type[Plugin], kind: str, label: str) -> None:
-    """Raise BrokenPluginError if a class can't be used; messages call the class `label`."""
+    """Raise BrokenPluginError if a class can't be used; `label` is the class's name in messages."""
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not name:
         raise BrokenPluginError(

@@ -10,8 +10,8 @@ from typing import Any
 def call(method: Callable[..., Any], /, *args: Any, **available: Any) -> Any:
     """Call a plugin's method with the arguments in `available` that its signature names.
 
-    `args` are the arguments that the method has had since the first version. Hooks do not need
-    this function, because pluggy passes only the arguments that a hook names.
+    `args` are the arguments that the method has had since the first version of the contract. Plugin
+    hooks do not need this function, because pluggy passes only the arguments that a hook names.
     """
     if available:
         named = inspect.signature(method).parameters.values()

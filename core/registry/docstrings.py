@@ -7,7 +7,7 @@ import itertools
 
 
 def sections(documented: type | str) -> list[tuple[str, str]]:
-    """Return title and text of each section of a docstring, or of a class's docstring.
+    """Return the title and the text of each section of a docstring, or of a class's docstring.
 
     The text before the first section has the title "".
     """

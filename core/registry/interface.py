@@ -1,4 +1,4 @@
-"""Methods that a plugin contract defines, and which of them a plugin overrides."""
+"""Methods that a plugin contract defines, and those methods that a plugin overrides."""
 
 from __future__ import annotations
 

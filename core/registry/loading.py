@@ -78,8 +78,8 @@ def _load_file(file: str) -> ModuleType:
     path = Path(file).expanduser().resolve()
     if not path.is_file():
         raise BrokenPluginError("the file does not exist.", remedy="Correct the path given to -p.")
-    # The module name depends on the path alone, so two files called my.py can be loaded at the
-    # same time, and all processes use the same name.
+    # The module name depends on the full path alone, so two files called my.py in different folders
+    # can be loaded at the same time. All processes use the same module name.
     name = f"{_FILE_PREFIX}{path.stem}_{hashlib.blake2b(bytes(path), digest_size=4).hexdigest()}"
     content = hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
     if name in sys.modules and _CONTENT[name] == content:
@@ -97,11 +97,11 @@ def _load_file(file: str) -> ModuleType:
     return module
 
 
-_CONTENT: dict[str, str] = {}  # module name -> digest of the file's content when it was executed
+_CONTENT: dict[str, str] = {}  # digest of the content of each imported file, by module name
 
 
 def content_of(module: str) -> str:
-    """Return the digest of a plugin file's content at its import, by :func:`load_file`."""
+    """Return the digest of a plugin file's content when :func:`load_file` imported the file."""
     return _CONTENT[module]
 
 
@@ -127,7 +127,7 @@ def _import_failure(error: BaseException, module: str, absent: str) -> BrokenPlu
 
 
 def _check_version(version: object) -> None:
-    """Raise BrokenPluginError if a plugin needs a later version of the contract than this one."""
+    """Raise BrokenPluginError if `version` is invalid or later than fusion's contract version."""
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BrokenPluginError(
             f"its api_version is {version!r}, which is not a version of the plugin contract.",
@@ -153,14 +153,14 @@ def error_with_line(error: BaseException, module: str) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """Return the text of an error; for errors that are not fusion's own, with the type."""
+    """Return the text of an error, preceded by its type unless the error is fusion's own."""
     if isinstance(error, FusionError):
         return error.message
     return f"{type(error).__name__}: {str(error).strip() or 'no message'}"
 
 
 def _declared_version(module: str) -> int:
-    """Return the contract version in the source of a module that can't be imported; default 1.
+    """Return the contract version in the source of a module that can't be imported; 1 if none.
 
     A plugin written for a later contract may import names that this version does not have.
     """
@@ -172,7 +172,7 @@ def _declared_version(module: str) -> int:
 
 
 def _path(module: str) -> Path:
-    """Return the file of a module, which is a dotted name or itself a file."""
+    """Return the file of `module`, a dotted name or a file."""
     if not module.endswith(".py"):
         with suppress(Exception):  # find_spec imports parent packages, which may fail
             spec = importlib.util.find_spec(module)

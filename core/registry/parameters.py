@@ -1,4 +1,4 @@
-"""Parameters of plugins: declared by annotated keyword arguments, and bound to values or text.
+"""Declaration of plugin parameters as annotated arguments, and binding to values or text.
 
 One mechanism serves every kind of plugin and the training settings: an argument of
 ``__init__`` that has an annotation and a default is a parameter.
@@ -170,13 +170,13 @@ def _can_have(annotation: Any, values: Space) -> bool:
             value = convert(option, annotation, "")
         except ParameterError:
             return False
-        if type(value) is not type(option) or value != option:  # "8" for an int, for example
+        if type(value) is not type(option) or value != option:  # such as "8" for an int
             return False
     return True
 
 
 def make(cls: type[T], *args: Any, settings: Mapping[str, Any], owner: str) -> T:
-    """Return an instance of a plugin class, with `settings` and, for other parameters, defaults.
+    """Return an instance of a plugin class with `settings`; other parameters have their defaults.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def convert(
 ) -> Any:
     """Convert `value`, often text from the command line, to the type of `annotation`.
 
-    `replaced` maps values of earlier versions to a hint about their replacement.
+    `replaced` maps each value that only earlier versions accepted to a hint about its replacement.
 
     Raises
     ------

@@ -37,7 +37,7 @@ class Source:
         return {**own, "distribution_version": self.version}
 
     def remedy(self, repair: str = "") -> str:
-        """Return a hint with the `repair`, if there is one, and how to run without the plugin."""
+        """Return a hint: the `repair`, if any, and the option to run without the plugin."""
         without = f"un without the plugin: -p no:{self.plugin}"
         if not repair:
             return "R" + without
@@ -78,13 +78,13 @@ class Problem:
         return f"{self.part} of {self.source}" if self.part else str(self.source)
 
     def error(self) -> PluginError:
-        """Return the problem as an error, for a command that stops because of it."""
+        """Return a PluginError with the reason and the remedy of the problem."""
         return PluginError(f"{self.skipped} can't be used: {self.reason}", hint=self.remedy)
 
 
 @dataclass(frozen=True, slots=True)
 class Deprecation:
-    """Deprecated names used by a plugin, which works now but not after a later update of fusion.
+    """Deprecated names that a plugin uses, and that a later version of fusion will remove.
 
     Attributes
     ----------

@@ -52,7 +52,7 @@ class Tally:
     last: float = 0.0
 
     def add(self, other: Tally) -> None:
-        """Add the counts of another process or another time."""
+        """Add the counts of another tally, such as that of another process."""
         self.calls += other.calls
         self.total += other.total
         self.own += other.own
@@ -68,11 +68,12 @@ class Trace:
     Attributes
     ----------
     rows : dict
-        (process, :class:`Key`) -> :class:`Tally`.
+        The :class:`Tally` of each pair of process id and :class:`Key`.
     sources : dict
-        (kind, plugin) -> :class:`Source` of the plugin.
+        The :class:`Source` of each plugin, by kind and name of the plugin.
     brought : dict
-        Key.plugin of a module -> packages that its import was the first to load, in order.
+        Packages that the import of a plugin's module was the first to load, in order, by
+        ``Key.plugin`` of the module.
     seconds : float
         Duration of the trace in seconds.
     cuda : bool
@@ -94,7 +95,7 @@ class Trace:
         return len({process for process, _ in self.rows} | {os.getpid()})
 
     def source_of(self, key: Key) -> Source:
-        """Return the source of the plugin of a row."""
+        """Return the source of the plugin that a row is about."""
         return self.sources.get((key.kind, key.plugin), Source(key.plugin, "", ""))
 
     def summed(self) -> dict[Key, Tally]:
@@ -105,7 +106,7 @@ class Trace:
         return sums
 
     def lines(self, command: str = "") -> Iterator[str]:
-        """Yield lines of JSON, each one object: first the command, then every row."""
+        """Yield one JSON object per line: first the command, then every row."""
         whole = {"seconds": round(self.seconds, 6), "processes": self.processes, "cuda": self.cuda}
         yield json.dumps({"command": command, **whole})
         for (process, key), tally in self.rows.items():

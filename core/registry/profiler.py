@@ -1,7 +1,8 @@
 """Timing wrappers around the methods of plugins, and the recorder of their calls in one process.
 
-A wrapper replaces a method in the class that defines it, and is removed at the end of the trace.
-Wrapped plugins can be copied and pickled, and keep their signatures.
+A wrapper replaces a method in the class that defines the method. All wrappers are removed at the
+end of the trace. Plugins with wrapped methods can be copied and pickled, and the methods keep their
+signatures.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Call:
     started : float
         Start of the call, from :func:`time.perf_counter`.
     inside : float
-        Seconds in nested calls.
+        Time in nested calls, in seconds.
     """
 
     key: Key
@@ -109,9 +110,10 @@ def _followed(
 
 
 def clock_outside(change: Callable[[Any], Any], method: Any) -> Any:
-    """Return ``change(method)``, with a timing wrapper of `method` moved outside of the change.
+    """Return ``change(method)``; if `method` has a timing wrapper, apply the wrapper last.
 
-    A compiler as `change`, for example, would compile a method with a clock inside at every call.
+    If `change` is a compiler, for example, a timing wrapper inside of the compiled function would
+    cause a compilation at every call.
     """
     bare = getattr(getattr(method, "__func__", None), _BARE, None)
     if bare is None:
@@ -137,7 +139,7 @@ class Recorder:
         self._offset = time.time() - time.perf_counter() - started
         self._spool = spool
         self._flushed = 0.0
-        # Key without phase; its `method` is a prefix of the names of the class's methods.
+        # Class -> Key without a phase. The `method` of the key is a prefix of the names of methods.
         self._labels: dict[type, Key | None] = {}
         self._clocks = contextlib.ExitStack()
         self._calls = _Calls()
@@ -154,7 +156,7 @@ class Recorder:
         self._watch(cls, kind, Key("", kind, cls.name, cls.version, ""))
 
     def adopt(self, result: Plugin, maker: object) -> None:
-        """Count the calls of an object that a plugin returned (a wrapper) as the plugin's calls."""
+        """Count calls of `result`, a plugin that `maker` returned, as calls of `maker`."""
         label, kind = self._label(maker), kind_of(type(result))
         if label is not None and kind is not None and self._label(result) is None:
             self._watch(type(result), kind, label._replace(method=f"{kind}."))
@@ -162,13 +164,14 @@ class Recorder:
     def _watch(self, cls: type, kind: str, label: Key) -> None:
         if self._labels.get(cls) is not None:
             return
-        # Forget classes without a label: subclasses of this class inherit its label from now on.
+        # Forget which classes have no label: subclasses of `cls` inherit its label from now on.
         self._labels = {c: other for c, other in self._labels.items() if other is not None}
         self._labels[cls] = label
         for name in dict.fromkeys(("__init__", *methods_of(kind))):
             definer = holder(cls, name)
             if definer is not None:
-                # A base class that is no plugin stays unchanged, because other code may use it.
+                # If the method is from a base class that is no plugin, wrap the method in `cls`
+                # alone, because other code may use the base class.
                 self._put(
                     definer if issubclass(definer, Plugin) else cls, name, vars(definer)[name]
                 )
@@ -206,14 +209,14 @@ class Recorder:
             return None
         name = label.method + method
         stack = self._calls.stack
-        # A call of the overridden method by the overriding one is part of the same call.
+        # A method that calls the method which it overrides (super) is counted as one call.
         if stack and stack[-1].owner is owner and stack[-1].key.method == name:
             return None
         return self.begin(Key(self.phase, label.kind, label.plugin, label.version, name), owner)
 
     def enter_module(self, source: Source, method: str) -> Call:
         """Begin the import of a plugin's module, or a call of one of its hooks."""
-        # Plugins of two distributions may have the same name.
+        # The name includes the distribution: plugins of two distributions may have equal names.
         name = f"{source.distribution}:{source.plugin}"
         self.trace.sources[MODULE, name] = source
         return self.begin(Key(self.phase, MODULE, name, "", method), source)
@@ -225,10 +228,10 @@ class Recorder:
         return call
 
     def leave(self, call: Call, *, of: Call | None = None, before: float = 0.0) -> float:
-        """End a call; return its seconds.
+        """End a call; return its duration in seconds.
 
-        If the call continues an earlier one, such as the next step of a generator, `of` is the
-        earlier call and `before` its seconds so far.
+        If `call` continues an earlier call, as the next step of a generator does, `of` is the
+        earlier call, and `before` is the duration of the earlier call so far in seconds.
         """
         now = time.perf_counter()
         seconds = now - call.started
@@ -248,7 +251,7 @@ class Recorder:
     # -- between processes -----------------------------------------------------------
 
     def flush(self) -> None:
-        """Append the counts of a worker since the last flush to the spool file."""
+        """Append the counts that a worker made since the last flush to the spool file."""
         assert self._spool is not None
         with self._lock:
             rows, self.trace.rows = self.trace.rows, {}
@@ -258,7 +261,7 @@ class Recorder:
             json.dumps([gpu, process, key, astuple(tally)]) + "\n"
             for (process, key), tally in rows.items()
         )
-        # If the traced process has ended, its spool file is deleted and the counts are not needed.
+        # The traced process deletes the spool file when it ends. Counts are not needed afterwards.
         with contextlib.suppress(OSError):
             spool = os.open(self._spool, os.O_WRONLY | os.O_APPEND)
             with os.fdopen(spool, "wb", buffering=0) as file:

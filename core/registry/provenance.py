@@ -1,7 +1,8 @@
-"""Attribution of exceptions to plugins: a note on the exception names the plugin that raised it.
+"""Attribution of exceptions to plugins, by a note that names the plugin behind an exception.
 
-Plugins are not wrapped for this. When an exception leaves a region in which plugins are called,
-its traceback is searched: the innermost frame in a plugin's module identifies the plugin.
+The attribution does not need wrappers around plugins. When an exception leaves code that calls
+plugins, fusion searches the traceback of the exception. The innermost frame in a plugin's module
+identifies the plugin.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .problems import Source
 
 T = TypeVar("T")
 
-_SOURCES: dict[str, Source] = {}  # module name -> source of the plugin that it belongs to
+_SOURCES: dict[str, Source] = {}  # name of a module -> source of the module's plugin
 _CONTRACTS = Plugin.__module__.rpartition(".")[0] + "."
 
 
@@ -100,9 +101,10 @@ class Guilt:
 
 
 def guilt_of(error: BaseException) -> Guilt | None:
-    """Return the place in a plugin that raised an exception or its cause; None if no plugin did.
+    """Return the place in a plugin at which an exception or its cause was raised; else None.
 
-    For an exception from another process, the place is known if that process called :func:`note`.
+    The place of an exception from another process is known only if that process called
+    :func:`note`.
     """
     visited: set[int] = set()
     cause: BaseException | None = error
@@ -117,9 +119,9 @@ def guilt_of(error: BaseException) -> Guilt | None:
 
 
 def note(error: BaseException) -> Guilt | None:
-    """Add a note that names the plugin which raised an exception, unless there is one already.
+    """Add a note to an exception that a plugin raised, unless the exception has such a note.
 
-    The note stays with the exception when it is pickled for another process.
+    The note names the plugin. A pickled exception keeps its note in another process.
     """
     guilt = guilt_of(error)
     if guilt is not None and _GUILT not in vars(error):
@@ -135,7 +137,7 @@ def _add(error: BaseException, guilt: Guilt) -> None:
 
 @contextlib.contextmanager
 def noted() -> Iterator[None]:
-    """Add a note to every exception that leaves the body; see :func:`note`."""
+    """Add a note to every exception that leaves the ``with`` block; see :func:`note`."""
     try:
         yield
     except Exception as error:
@@ -164,7 +166,7 @@ def _in(trace: TracebackType | None) -> Guilt | None:
     if not owned:
         return None
     source, frame, line = owned[-1]
-    # The frame of a helper function has no plugin class; a frame that called the helper may.
+    # A helper function belongs to no plugin class, but a function that called the helper may.
     own_frames = (f for other, f, _ in reversed(owned) if other == source)
     cls = next((cls for f in own_frames if (cls := _plugin_class(f)) is not None), None)
     if cls is not None:  # the class may inherit the method from a class of another plugin

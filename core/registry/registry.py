@@ -37,8 +37,8 @@ ENTRY_POINT_GROUP = hooks.PROJECT
 _CORE = __name__.rpartition(".registry.")[0] + "."
 ENVIRONMENT = "FUSION_PLUGINS"
 
-# Arguments that a hook may have: name -> function of the registry that returns the value. See
-# contracts/hooks.py.
+# Arguments of hooks, by name. Each value is a function that takes the registry and returns the
+# argument; see contracts/hooks.py.
 ARGUMENTS: dict[str, Callable[[Registry], Any]] = {}
 
 
@@ -93,7 +93,7 @@ class Registry:
         self.deprecations: list[Deprecation] = []
         self.blocked: list[Source | Entry] = []
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in HOOKS}
-        self._sources: dict[str, Source] = {}  # by the plugin's name in the manager
+        self._sources: dict[str, Source] = {}  # by name of the plugin in the manager
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
         watch_hooks(self._manager, self._sources)
@@ -121,7 +121,7 @@ class Registry:
         try:
             with importing(source, target if isinstance(target, str) else target.value):
                 module = load(target)
-            if self._manager.is_registered(module):  # a built-in plugin given to -p, for example
+            if self._manager.is_registered(module):  # such as a built-in plugin given to -p
                 return
             version = source.version or str(getattr(module, "__version__", ""))
             source = replace(source, version=version)
@@ -201,7 +201,7 @@ class Registry:
         return getattr(self._manager.get_plugin(_registered_as(source)), "api_version", 1)
 
     def defaults(self, kind: str) -> list[str]:
-        """Return the names of the plugins of a kind that a run uses if the user names none."""
+        """Return the names of the plugins of a kind that a run uses by default."""
         return [name for name, entry in self._entries[kind].items() if entry.cls.default]
 
     def corpora(self) -> dict[str, type[Corpus]]:
@@ -242,10 +242,10 @@ def _entry_points() -> list[tuple[EntryPoint, Source]]:
     points_by_name: dict[tuple[str, str], tuple[EntryPoint, Source]] = {}
     for distribution in distributions():
         points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
-        # Read name and version once per distribution: each access parses the metadata.
+        # Each access to a name or version parses the metadata, so read both once per distribution.
         name, release = (distribution.name, distribution.version) if points else ("", "")
         for point in points:
-            # A distribution on sys.path twice (an editable install) counts once.
+            # A distribution that is on sys.path twice, such as an editable install, counts once.
             source = Source(point.name, name, release)
             points_by_name.setdefault((name, point.name), (point, source))
     own = __name__.partition(".")[0] + "."

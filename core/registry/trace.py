@@ -1,10 +1,10 @@
 """Tracing of plugin calls: which methods are called, and how long the calls take.
 
-During a trace, timing wrappers measure the methods of plugins that belong to their contracts
+During a trace, timing wrappers measure those methods of plugins that the plugin contracts define
 (:mod:`fusion.core.registry.profiler`). Without a trace, no method is wrapped.
 
 Worker processes of the traced process append their counts to a spool file of the trace. An
-environment variable gives them the name of the file.
+environment variable gives the workers the name of the spool file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def tracing() -> Iterator[Trace]:
     """Trace all calls of plugins in this process and in the processes that it starts.
 
     Calls of a plugin are counted after a registry has loaded the plugin, so begin the trace before
-    the registry is created. Within another trace, the outer trace continues and is yielded.
+    the registry is created. Within another trace, the context manager yields the outer trace, which
+    continues.
 
     >>> with tracing() as trace:
     ...     run_experiment(config, out, Registry())
@@ -80,7 +81,7 @@ def watch(cls: type[Plugin], kind: str, source: Source | None = None) -> None:
 
 @contextlib.contextmanager
 def importing(source: Source, module: str) -> Iterator[None]:
-    """Count the body as the import of a plugin's module, and record the packages that it loads."""
+    """Count the block as the import of a plugin's module, and record the packages that it loads."""
     recorder = _recorder()
     if recorder is None:
         yield
@@ -119,7 +120,7 @@ def watch_hooks(manager: pluggy.PluginManager, sources: Mapping[str, Source]) ->
 
 @contextlib.contextmanager
 def during(name: str) -> Iterator[None]:
-    """Count calls in the body under the phase `name`; also usable as a decorator."""
+    """Count calls in the block under the phase `name`; also usable as a decorator."""
     recorder = _recorder()
     if recorder is None:
         yield
@@ -134,8 +135,8 @@ def during(name: str) -> Iterator[None]:
 def about(folder: Path) -> None:
     """Store the output folder of the traced work; only the first call has an effect.
 
-    A comparison calls this function with its own folder before its runs do, so the trace of a
-    comparison belongs to the comparison.
+    A comparison of runs calls this function with the folder of the comparison before its runs call
+    this function. So the trace is stored in the folder of the comparison.
     """
     if (recorder := _recorder()) is not None and recorder.trace.folder is None:
         recorder.trace.folder = folder

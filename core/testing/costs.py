@@ -1,4 +1,4 @@
-"""Time and memory of a plugin's calls: measured for the plugin's author, without a limit."""
+"""Measurement of time and memory of a plugin's calls, for information: no check has a limit."""
 
 from __future__ import annotations
 

@@ -46,13 +46,13 @@ class _Capturing(TorchDispatchMode):  # type: ignore[no-untyped-call]
 class CpuTape:
     """A :class:`~fusion.core.training.hardware.cuda_graphs.Tape` that computes on the CPU.
 
-    A replay repeats the call and, like a CUDA graph, writes its result to the tensor of the
-    recording. Recording rejects most operations that read values of tensors. Conversions that
-    leave torch (.tolist(), .numpy()) are not detected.
+    A replay repeats the recorded call. Like a CUDA graph, a replay writes the result to the tensor
+    that the recording returned. Most operations that read values of tensors raise RuntimeError
+    while a call is recorded. Conversions that leave torch (.tolist(), .numpy()) are not detected.
     """
 
     def __init__(self, device: torch.device) -> None:
-        del device  # a Tape is made for a device; here the clips are on the CPU
+        del device  # the interface of Tape has a device; CpuTape always uses the CPU
 
     def warm(self, call: Callable[[], object]) -> None:
         """Make one call that is not recorded."""

@@ -34,7 +34,7 @@ from .checks.tensors import seeded
 FAST, SLOW = "fast", "slow"
 _CLASSES = 4
 _CLIPS = {"train": 600, "val": 300, "test": 1500}
-_RIGHT = 0.6  # share of clips whose *fast* signal is always right; for the others it is random
+_RIGHT = 0.6  # share of clips whose *fast* signal is right; other clips have a random signal
 _SIGN = 4.0  # height of the *fast* signal, in standard deviations of the noise
 _FAST_SIZE, _SLOW_SIZE = 200, 12
 CONFIG = TrainConfig(
@@ -75,8 +75,8 @@ class Outcome:
     accuracy : float
         Accuracy of the model.
     probes : dict
-        Modality -> accuracy of its probe, which shows how much its branch has learned. Empty for
-        a baseline.
+        Accuracy of the probe of each modality, a measure of what the modality's branch has learned.
+        Empty for a baseline.
     seconds : float
         Duration of the training.
     """
@@ -88,7 +88,7 @@ class Outcome:
 
 @dataclass
 class KnownAnswer:
-    """The problem for one seed.
+    """Synthetic problem of the modalities *fast* and *slow*, generated from one seed.
 
     >>> problem = KnownAnswer()
     >>> problem.alone("slow").accuracy, problem.fused().accuracy      # slow alone is better

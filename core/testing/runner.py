@@ -49,8 +49,8 @@ class Result:
     error : str
         Type and message of the plugin's exception; empty if the plugin raised none.
     judged : bool
-        True if the check itself judged what is wrong; False if the check only passes on an
-        exception of the plugin.
+        True if the check itself found the fault; False if the check only reports an exception of
+        the plugin.
     """
 
     case: str
@@ -112,8 +112,8 @@ def suite_for(kind: str, plugin: type, **attributes: Any) -> PluginSuite:
 def checks_of(suite: PluginSuite) -> list[str]:
     """Return the names of a suite's checks in the order in which to run them.
 
-    The checks that hold for every plugin come first. The checks of the plugin's kind follow, the
-    most specific class first, because a specific check describes a fault better than a general one.
+    The checks for all kinds of plugins come first. The checks of the plugin's kind follow, the most
+    specific class first, because a specific check describes a fault better than a general one.
     """
     special = [cls for cls in type(suite).__mro__ if cls is not PluginSuite]
     names: dict[str, None] = {}
@@ -123,7 +123,7 @@ def checks_of(suite: PluginSuite) -> list[str]:
 
 
 def run(suite: PluginSuite, *, on_check: Callable[[str], object] | None = None) -> Iterator[Group]:
-    """Yield the results of each check as soon as the check has ended on all its cases.
+    """Yield the results of each check as soon as the check has finished all its cases.
 
     `on_check` is called with the name of a check before the check starts.
     """
@@ -145,9 +145,10 @@ def run(suite: PluginSuite, *, on_check: Callable[[str], object] | None = None) 
 
 
 def refusal(suite: PluginSuite) -> ParameterError | None:
-    """Return the error of a plugin that rejects its defaults, for example because it needs a path.
+    """Return the ParameterError that making a plugin with its defaults raises, or None.
 
-    Return None if parameters were given, and for networks, whose own checks report such errors.
+    Return None if the suite has parameters. Return None also for branches, strategies and corpora,
+    because their own checks report such errors.
     """
     if suite.parameters or suite.passed:
         return None
@@ -162,7 +163,7 @@ def refusal(suite: PluginSuite) -> ParameterError | None:
 
 
 def costs_of(suite: PluginSuite) -> list[Cost]:
-    """Return the costs of a call of the plugin; empty if it fails (the checks report that)."""
+    """Return the costs of calls of the plugin; empty if a call fails, which the checks report."""
     with without_pytest(), contextlib.redirect_stdout(sys.stderr):
         try:
             return list(suite.costs())
@@ -207,7 +208,7 @@ def _raised(suite: PluginSuite, error: BaseException | None) -> dict[str, Any]:
 
 
 def _frames(error: BaseException, plugin: type) -> tuple[str, ...]:
-    """Return the innermost frames in the plugin's own files of an error, or of its causes."""
+    """Return the innermost frames of an error, or of its cause, in the plugin's own files."""
     own = _files(plugin)
     frames: list[str] = []
     cause: BaseException | None = error
@@ -222,7 +223,7 @@ def _frames(error: BaseException, plugin: type) -> tuple[str, ...]:
 
 
 def _files(plugin: type) -> set[str]:
-    """Return the files of the plugin's class and its plugin base classes, without the contracts."""
+    """Return the files of the plugin's class and base classes, without fusion's contracts."""
     contracts = __name__.partition(".")[0] + ".core."
     classes = (cls for cls in plugin.__mro__ if issubclass(cls, Plugin))
     modules = {cls.__module__ for cls in classes if not cls.__module__.startswith(contracts)}

@@ -1,4 +1,4 @@
-"""Selection of the plugins to check by name, and of their suites."""
+"""Selection by name of the plugins to check, with the suite of each plugin."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def suites_of(
     entries : sequence of Entry
         The plugins to check.
     settings : mapping
-        Plugin -> parameter -> text, as returned by
-        :func:`fusion.core.registry.parameters.parse_settings`.
+        Text of each parameter, by plugin and name of the parameter, as
+        :func:`fusion.core.registry.parameters.parse_settings` returns it.
     data : Path, optional
         Path of a corpus to read, or of recordings to extract features from.
 

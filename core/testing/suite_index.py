@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .checks.declarations import PluginSuite
 
-# Kind -> module in the subpackage `suites`, and the name of the suite class in this module.
+# Module in the subpackage `suites`, and name of the suite class, by kind of plugin.
 SUITES = {
     "balancer": ("balancers", "BalancerSuite"),
     "branch": ("branches", "BranchSuite"),

@@ -1,8 +1,8 @@
 """Assertions of the checks, with messages for the author of a plugin.
 
-Under pytest a check fails or is skipped as any test is. Without pytest, or while
-:mod:`fusion.core.testing.runner` runs the checks, a failed check raises :class:`CheckFailed` and
-a skipped check raises :class:`CheckSkipped`.
+Under pytest, checks fail and are skipped like other tests. Without pytest, or while
+:mod:`fusion.core.testing.runner` runs the checks, a failed check raises :class:`CheckFailed` and a
+skipped check raises :class:`CheckSkipped`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of balancers combined: with other balancers, and with the strategy that they adapt."""
+"""Checks of a balancer together with other balancers, and with the strategy that it adapts."""
 
 from __future__ import annotations
 
@@ -86,8 +86,9 @@ class CombinationChecks(TrainingSuite):
     """Checks with a second balancer, frozen branches, passes, absent modalities and `adapt`."""
 
     def test_beside_another_balancer(self) -> None:
-        """Check that another balancer's loss is kept, whichever of the two is named first."""
-        # Each number of modalities, 2 and 3, meets both orders under the two kinds of strategy.
+        """Check that the balancer keeps the loss of another balancer, named before or after it."""
+        # `place` is the companion's position. Trainings with 2 and with 3 modalities have both
+        # orders.
         for case, place in zip(self.pairs(), (0, 1, 1, 0), strict=False):
             watch = Watch()
             both: list[Balancer] = [self.construct()]
@@ -105,11 +106,11 @@ class CombinationChecks(TrainingSuite):
             )
 
     def test_branches_that_stand_still(self) -> None:
-        """Check stages that freeze one or all branches: frozen branches have no gradient."""
+        """Check a training in which stages freeze one branch or all branches."""
         self._check_beside(Halves, "training while branches are frozen", _WHICH)
 
     def test_passes_of_one_modality(self) -> None:
-        """Check steps that make several passes over a batch, each with some of the modalities."""
+        """Check steps that make one pass over a batch for each modality alone."""
         self._check_beside(OneByOne, "training in passes of one modality each", _WHICH)
 
     def test_absent_modalities(self) -> None:

@@ -46,7 +46,7 @@ class PluginSuite:
     plugin : type
         The class under test; the only attribute that a subclass must set.
     parameters : mapping
-        Parameters to instantiate the plugin with, where they differ from its defaults.
+        Parameters to instantiate the plugin with; other parameters have their defaults.
     """
 
     plugin: ClassVar[type[Any]]
@@ -66,18 +66,18 @@ class PluginSuite:
 
     @classmethod
     def _options(cls) -> list[str]:
-        """Return the attributes that a test class may set: those in the suites' docstrings."""
+        """Return the attributes that the suites' docstrings list, and that a test class may set."""
         docs = (parameter_docs(inspect.getdoc(suite) or "") for suite in cls.__mro__)
         return sorted({name for doc in docs for name in doc} - {"plugin"})
 
     # -- overridden by the suites for the kinds ----------------------------------------
 
     def cases(self) -> Sequence[Any]:
-        """Return the cases for the checks that take a `case`."""
+        """Return the cases, such as shapes or recordings, for the checks that take a `case`."""
         return ()
 
     def costs(self) -> Sequence[Cost]:
-        """Return time and memory of typical calls of the plugin, for its author's information."""
+        """Return time and memory of typical calls of the plugin, for information only."""
         return ()
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
@@ -106,7 +106,7 @@ class PluginSuite:
         return plugin
 
     def once(self, key: object, make: Callable[[], Any]) -> Any:
-        """Return the result of `make`, which is called only once per test class."""
+        """Return the result of `make`; call `make` only once for each `key` in a test class."""
         if key not in self._memo:
             self._memo[key] = make()
         return self._memo[key]
@@ -256,8 +256,9 @@ class PluginSuite:
 def installed_plugins(beside: type, *kinds: str) -> dict[str, dict[str, type[Any]]]:
     """Return the plugin classes that the class under test may refer to, by kind and name.
 
-    These are all installed plugins, and the plugins in the module of `beside`, the class under
-    test: a plugin file is not installed, but its plugins may refer to each other.
+    The result contains all installed plugins, and the plugins in the module of `beside`, the class
+    under test. A plugin file is not installed, but plugins in the same file may refer to each
+    other.
     """
     registry = Registry()
     own = [value for value in vars(sys.modules[beside.__module__]).values() if _is_plugin(value)]
@@ -278,7 +279,7 @@ def _is_plugin(value: object) -> TypeGuard[type[Plugin]]:
 
 
 def other_values(parameter: Parameter) -> Iterator[Any]:
-    """Yield values that differ from the default, likely ones first; none for unknown types."""
+    """Yield values that differ from the default; yield nothing for unknown types."""
     for value in _values(parameter.type, parameter.default):
         if value != parameter.default:
             yield value

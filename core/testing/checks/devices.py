@@ -43,7 +43,7 @@ class DeviceChecks(NetworkSuite):
                 device = self.run(network, inputs).device.type
             failed = f"the {self.output} stay on the {device}"
         except Exception as error:
-            # Other errors arise when forward reads values: a meta tensor has none.
+            # Other errors arise if forward reads values, which a meta tensor does not have.
             device = "cpu" if "device" in str(error) else "meta"
             failed = f"forward mixes devices: {error}"
         require(

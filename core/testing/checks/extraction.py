@@ -1,4 +1,4 @@
-"""Helpers of the extractor checks: extract in this process or in a separate one, and compare."""
+"""Helpers of the extractor checks: extraction in this or another process, and comparison."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ with open(sys.argv[1], "rb") as file:
 def computed_elsewhere(
     extraction: Extraction, recordings: Sequence[Recording]
 ) -> list[Array] | str:
-    """Return the recordings' arrays, computed in a new process; an error message on failure."""
+    """Compute the recordings' arrays in a new process; return the arrays, or an error message."""
     with tempfile.TemporaryDirectory() as folder:
         work, out = Path(folder, "work"), Path(folder, "out")
         with work.open("wb") as file:
@@ -164,7 +164,7 @@ def computed_elsewhere(
 
 
 def compute(work: Any, out: str) -> None:
-    """Compute the arrays in the other process; write them, or the error, to the file `out`."""
+    """Compute the arrays in the new process; write the arrays, or the error, to the file `out`."""
     arrays: list[Array] | str
     try:
         with contextlib.redirect_stdout(sys.stderr):

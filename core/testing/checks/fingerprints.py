@@ -61,12 +61,16 @@ class FingerprintChecks(ExtractionSuite):
         )
 
     def test_libraries(self) -> None:
-        """Check that each of `libraries` is installed: the fingerprint has its version."""
+        """Check that each of `libraries`, whose versions the fingerprint has, is installed."""
         with running(self.where, "looking up `libraries`", cause=_LIBRARIES):
             fingerprint_of(self.create())
 
     def test_fingerprint(self) -> None:
-        """Check that exactly those parameters that change arrays change the fingerprint."""
+        """Check the fingerprints of equal instances and of instances with other parameters.
+
+        Equal instances must have the same fingerprint. A parameter that changes arrays must change
+        the fingerprint.
+        """
         with running(self.where, "computing the fingerprint", cause=_FINGERPRINT):
             first = fingerprint_of(self.create())
             self._check_same(first, fingerprint_of(self.create()), "a second, equal instance")
@@ -130,7 +134,7 @@ class FingerprintChecks(ExtractionSuite):
         )
 
     def test_every_parameter(self) -> None:
-        """Check that arrays are as declared for other values of each parameter."""
+        """Check the declared shape and dtype of an array for another value of each parameter."""
         changes = list(self._changes())
         if not changes:
             skip("the extractor has no parameters that can be changed")

@@ -97,7 +97,7 @@ class MissingModalityChecks(DeviceChecks):
         )
 
     def test_one_modality_present(self, case: Case) -> None:
-        """Check that each modality alone gives finite scores in training, evaluation, autocast."""
+        """Check finite scores of each modality alone, in training, evaluation and autocast."""
         self._skip_unless_accepted()
         network = self.build(case)
         for i, name in enumerate(case.shapes):
@@ -158,7 +158,7 @@ class MissingModalityChecks(DeviceChecks):
             skip("accepts_missing is False")
 
     def _some(self, case: Case) -> Tensor:
-        """Return the modalities of each clip, (B, M) bool, with each non-empty set in turn."""
+        """Return a mask of present modalities, (B, M) bool, with every non-empty set in turn."""
         modalities = len(case.shapes)
         codes = torch.arange(self.batch) % (2**modalities - 1) + 1
         bits: Tensor = (codes[:, None] >> torch.arange(modalities)) % 2

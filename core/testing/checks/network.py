@@ -1,4 +1,4 @@
-"""Checks that branches and strategies share: both are networks over a batch of clips."""
+"""Checks of networks over a batch of clips, which branches and strategies share."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Case:
     words : str
         Name of the case in messages and test names.
     shapes : dict of str to tuple
-        Name of an input -> shape of one clip's array; a branch has one input, called `x`.
+        Shape of one clip's array, by name of the input. A branch has one input, called `x`.
     """
 
     words: str
@@ -126,8 +126,8 @@ class NetworkSuite(PluginSuite):
     def trained(self, case: Case) -> nn.Module:
         """Return the network after some training steps, in eval mode.
 
-        After these steps no weight is at its initial value. The network is trained once for a
-        test class, so it is for checks that only evaluate it.
+        After these steps no weight is at its initial value. The network is trained once for a test
+        class, so checks may only evaluate this network.
         """
         trained: nn.Module = self.once(("trained", case.words), lambda: self.trained_anew(case))
         return trained
@@ -160,7 +160,7 @@ class NetworkSuite(PluginSuite):
         cause: str,
         nearly: bool = False,
     ) -> None:
-        """Require the same rows, bit for bit or, if `nearly`, up to rounding."""
+        """Require that rows are the same: bit for bit or, if `nearly`, up to rounding."""
         matches = close if nearly else torch.equal
         failed = f"{failed} by {difference(actual, wanted)}"
         require(matches(actual, wanted), where, failed, expected=expected, cause=cause)
@@ -225,7 +225,7 @@ class NetworkSuite(PluginSuite):
                 )
 
     def test_zeros(self, case: Case) -> None:
-        """Check a batch of zeros, as silence gives, or a branch whose ReLUs are all off."""
+        """Check a batch of zeros, which silence gives, or a branch whose ReLUs all output zero."""
         where = f"{self.at(case)}, inputs that are all zero"
         cause = (
             "a division by a norm or standard deviation of zero, or the gradient of a root or norm "
@@ -357,7 +357,7 @@ class NetworkSuite(PluginSuite):
         )
 
     def test_state_dict(self, case: Case) -> None:
-        """Check that the state dict is complete: checkpoints and exported models consist of it."""
+        """Check that the state dict, which checkpoints and exported models store, is complete."""
         network = self.trained(case)
         with running(
             self.at(case),
@@ -399,7 +399,7 @@ class NetworkSuite(PluginSuite):
         )
 
     def test_inputs_are_left_alone(self, case: Case) -> None:
-        """Check that inputs stay unchanged: probes and balancers read the same tensors later."""
+        """Check that inputs, which probes and balancers read later, stay unchanged."""
         network = self.build(case)
         for training in (True, False):
             inputs = self.inputs(case)

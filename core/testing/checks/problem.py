@@ -1,4 +1,4 @@
-"""Training problem small enough for a test: a few numbers per clip, networks of two layers."""
+"""Training problem for tests, with a few numbers per clip and networks of two layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...training.model import FusionModel, LinearHead, dims_for
 from ...training.trainer import Trainer
 from .tensors import seeded
 
-NAMES = ("voice", "face", "text")  # not in alphabetical order, so that sorting them is noticed
+NAMES = ("voice", "face", "text")  # unsorted, so that checks notice code that sorts names
 CONFIG = TrainConfig(
     epochs=2, batch_size=8, lr=1e-2, dim=6, patience=0, precision="float32", label_smoothing=0.0,
     class_weights="none", warmup=0.0,
@@ -77,7 +77,7 @@ class SmallMaps(SmallStrategy):
 
 
 class ByName(Strategy):
-    """Strategy scores = head(tanh(sum of W_m z_m)), which treats all modalities alike.
+    """Strategy with scores head(tanh(sum of W_m z_m)), which treats all modalities alike.
 
     The weights are stored by the name of the modality, so that :func:`small_model` can make the
     same model with the modalities in another order. The modalities' contributions to the scores
@@ -132,7 +132,7 @@ class Rows:
 
 
 def names_of(modalities: int | Sequence[str]) -> list[str]:
-    """Return the first `modalities` entries of `NAMES` for a number, or the names as given."""
+    """Return the first entries of `NAMES` if `modalities` is a number, else `modalities`."""
     return list(NAMES[:modalities] if isinstance(modalities, int) else modalities)
 
 
@@ -177,8 +177,8 @@ def small_model(
 ) -> FusionModel:
     """Return a model of small branches and a `strategy` made with `parameters`.
 
-    The same names in another order give a model with the same weights, name for name. So weights
-    that a strategy stores by modality belong to the same modality in both models.
+    The same names in another order give a model in which each modality has the same weights. This
+    holds also for weights that a strategy stores by the name of a modality.
     """
     names = names_of(modalities)
     with seeded(seed):
@@ -237,7 +237,7 @@ def small_trainer(
 ) -> Trainer:
     """Return a trainer on 36 clips with 12 validation clips.
 
-    `options` are those of :func:`trainer_of`.
+    `options` are keyword arguments of :func:`trainer_of`.
     """
     model = small_model(
         modalities, strategy=strategy, parameters=parameters, balancers=balancers, seed=seed
@@ -294,8 +294,9 @@ def small_step(
 ) -> Step:
     """Return a step after the forward pass and before any loss, with ``step.unimodal`` set.
 
-    To test a rule on hand-computed numbers, set the attributes that the rule reads, as in
-    ``step.unimodal = {...}``, before their first use: `right` and `scores` are computed once.
+    To test a rule on hand-computed numbers, assign the numbers to the attributes that the rule
+    reads, as in ``step.unimodal = {...}``. Assign an attribute before its first use, because
+    `right` and `scores` are computed only once.
     """
     model = model or small_model()
     features = small_features(model.modalities)

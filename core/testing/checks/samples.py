@@ -67,7 +67,7 @@ def voice(seconds: float, *, pitch: float = 120.0, rate: int = RATE, seed: int =
 
 @functools.cache
 def folder() -> Path:
-    """Return the folder of the generated recordings, which also holds files that are no audio."""
+    """Return the folder of the generated recordings and of some files that are no audio."""
     path = Path(_temporary().name)
     mono = voice(1.2)
     _write(path / "voice.wav", mono)
@@ -148,7 +148,7 @@ def strange_places() -> Iterator[dict[str, Path]]:
 
 
 def contents(path: Path | None) -> dict[str, tuple[int, int]]:
-    """Return size in bytes and modification time in ns of the files below `path`, by file."""
+    """Return size in bytes and modification time in ns of each file below `path`."""
     if path is None or not path.is_dir():
         return {}
     statuses = ((file, file.stat()) for file in sorted(path.rglob("*")))

@@ -80,7 +80,7 @@ def close(a: Tensor, b: Tensor) -> bool:
 
 
 def difference(a: Tensor, b: Tensor) -> str:
-    """Return the largest difference of two tensors, or their shapes if these differ, as text."""
+    """Return as text the largest difference of two tensors, or both shapes if the shapes differ."""
     if a.shape != b.shape:
         return f"their shapes, {tuple(a.shape)} and {tuple(b.shape)}"
     return f"{float((a - b).abs().max()):.3g}"

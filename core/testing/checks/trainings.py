@@ -83,12 +83,13 @@ class Watch(Balancer):
     Attributes
     ----------
     decided : dict of str to list
-        Domain -> the values that the balancer's ``stage`` or ``passes`` returned, one per call.
+        Values that the balancer's ``stage`` and ``passes`` returned, one per call, by domain:
+        "stages" or "passes".
     losses_seen : dict of str to Tensor
         Losses of the latest pass.
     probes : list of tuple
-        For the first pass of each step: modality, its probe's gradient, and the gradient of
-        the probe's own loss.
+        For the first pass of each step: the modality, the gradient of the modality's probe, and the
+        gradient of the probe's own loss.
     """
 
     name = "watch"
@@ -136,7 +137,7 @@ class Watch(Balancer):
 
 @dataclass
 class First:
-    """First training of a setting, whose result several checks share.
+    """First training in a setting; several checks share the result.
 
     Attributes
     ----------
@@ -216,7 +217,7 @@ class TrainingSuite(PluginSuite):
         return cast(Balancer, make(plugin, settings=self.parameters, owner=owner))
 
     def settings_for(self, case: Setting, **settings: Any) -> dict[str, Any]:
-        """Return the options of a training: the usual ones, the suite's and `settings`."""
+        """Return the options of a training: defaults, the suite's settings, then `settings`."""
         # A high learning rate for SGD, so that a balancer's effect shows in the weights.
         rate = 1e-2 if case.optimizer == "adamw" else 0.1
         usual = {"epochs": self.epochs, "lr": rate, "optimizer": case.optimizer, "clips": _CLIPS}

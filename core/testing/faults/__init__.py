@@ -16,18 +16,19 @@ practice. Call a fault at the top level of a plugin file::
 Then run ``fusion run -p ./my_faults.py --branch mel=cnn_dead``.
 
 The new class is called ``f"{cls.name}_{fault}"``, or `name` if given. The class has the same
-parameters as the healthy class (``--set branch.mel.blocks=2``), and trains, stores and loads like
-any other. Faults compose: ``faults.scaled(faults.dead(CNN))``. The new class becomes an attribute
-of the module that calls the fault, under a capitalised name (``CnnDead``). Processes that compute
-features look the class up there, so a fault of an extractor belongs at the top level of a file.
+parameters as the healthy class (``--set branch.mel.blocks=2``), and can be trained, stored and
+loaded like any other class. Faults can be combined: ``faults.scaled(faults.dead(CNN))``. The new
+class becomes an attribute of the module that calls the fault, under a capitalised name
+(``CnnDead``). Processes that compute features look up the class in that module, so call a fault of
+an extractor at the top level of a file.
 
-A fault of a branch also affects that modality's own baseline. A fault of a strategy acts only
-inside the fusion, on the inputs from one modality: `modality`, by default the last modality of the
-run, or ``"*"`` for all modalities.
+A fault of a branch also affects the baseline of the branch's modality. A fault of a strategy acts
+only inside the fusion, on the inputs from `modality`. The default is the last modality of the run;
+``"*"`` stands for all modalities.
 
-By default, a fused model starts from its baselines, and healthy baselines hide the effect of a
-strategy's fault on a branch. The effects of `starved`, `late`, `oversized` and `locked` show in
-joint training from scratch: ``--set train.start=scratch``.
+By default, a fused model starts from the weights of its baselines. Healthy baselines hide the
+effect of a strategy's fault on a branch. The effects of `starved`, `late`, `oversized` and `locked`
+show in joint training from scratch: ``--set train.start=scratch``.
 
 The `default_branch_parameters` of an extractor apply only to the healthy branch. Set the same
 parameters of a faulty branch with ``--set branch.MODALITY.…``.

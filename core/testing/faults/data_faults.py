@@ -1,4 +1,4 @@
-"""Deliberate faults in the training data: pairing of modalities, labels, duplicates.
+"""Deliberate faults in the training data: wrong pairs of modalities, wrong labels, duplicates.
 
 See :mod:`fusion.testing.faults`.
 """
@@ -30,7 +30,7 @@ def shuffled(
         An extractor.
     share : float
         Share of exchanged recordings, from 0 to 1: ``round(share * n)`` of the n recordings below
-        the root get the array of another one.
+        the root get the array of another recording.
     seed : int
         Seed of the choice and of the permutation; 0 or more.
     levels : int
@@ -42,11 +42,12 @@ def shuffled(
     Notes
     -----
     The permutation of the files below the root is the same in every process and on every machine
-    that has the same files, even if a run does not use all of them. The cache stores an array
-    under the content of the requested recording, not of its partner. So after files are added or
-    removed, the cache mixes arrays of the old and the new permutation: use a separate cache if
-    the files change. Parts of a file (with start or end) are refused. A framework should report
-    that the modality is worse than chance on its labels, or that it contradicts the others.
+    that has the same files, even if a run does not use all files. The key of an array in the cache
+    depends on the content of the requested recording, not of the recording that replaces it. So
+    after files are added or removed, the cache mixes arrays of the old and the new permutation. Use
+    a separate cache if the files change. The extractor refuses parts of a file (with start or end).
+    A framework should report that the modality is worse than chance on its labels, or that the
+    modality contradicts other modalities.
     """
     check_share("shuffled", share)
     if levels < 0 or seed < 0:
@@ -81,9 +82,9 @@ def mislabelled(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None =
 
     Notes
     -----
-    Labels of validation and test clips are wrong as well, so no model can score above about
-    ``1 - share``. A framework should report that well-trained models disagree with the labels of
-    the corpus. Select the corpus by name: ``--data ravdess_mislabelled=PATH``.
+    Labels of validation and test clips are also wrong, so no model can score above about ``1 -
+    share``. A framework should report that well-trained models disagree with the labels of the
+    corpus. Select the corpus by name: ``--data ravdess_mislabelled=PATH``.
     """
     strength = {"share": share, "seed": seed}
     label = Label("mislabelled", f"a share of {share:g} of the labels is wrong.", strength, name)
@@ -107,9 +108,9 @@ def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = 
 
     Notes
     -----
-    A split by speaker does not keep a clip and its copy in the same part, so the training clips
+    A split by speaker may put a clip and its copy into different parts. So the training clips
     include copies of test clips, and test scores are too high. A framework should report which
-    clips are the same recording, and the parts that contain them. Select the corpus by name:
+    clips are the same recording, and which parts contain the copies. Select the corpus by name:
     ``--data demo_duplicated``.
     """
     strength = {"share": share, "seed": seed}

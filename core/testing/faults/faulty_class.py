@@ -44,7 +44,8 @@ class Label:
     def version_for(self, cls: type[Plugin]) -> str:
         """Return the version of the healthy class, followed by the fault and its strength.
 
-        A different strength gives a different version, and so another fingerprint in the cache.
+        A different strength gives a different version, which gives a different fingerprint in the
+        cache.
         """
         arguments = ", ".join(f"{k}={v}" for k, v in self.strength.items() if v is not None)
         return f"{cls.version}+{self.fault}({arguments})"

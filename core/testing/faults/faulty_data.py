@@ -38,7 +38,7 @@ def faulty_extractor(
 def faulty_corpus(
     cls: type[Corpus], label: Label, alter: Callable[[list[Clip], Mapping[str, str]], list[Clip]]
 ) -> type[Corpus]:
-    """Return a corpus with altered clips; its `detect` is always False, so it is used by name."""
+    """Return a corpus with altered clips, which a user selects by name: `detect` returns False."""
 
     def clips(self: Corpus) -> Iterable[Clip]:
         altered = alter(list(cls.clips(self)), cls.labels)
@@ -62,7 +62,7 @@ def is_hit(recording: Recording, share: float) -> bool:
 
 
 def partner(recording: Recording, *, share: float, seed: int, levels: int) -> Recording:
-    """Return the recording whose array replaces that of `recording`, which may be itself.
+    """Return the recording whose array replaces the array of `recording`; possibly `recording`.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def mislabel(
 ) -> list[Clip]:
     """Give another, random label to ``round(share * n)`` of the n clips with a usable label.
 
-    A label is usable if the corpus's table `labels` has it, or if the table is empty.
+    A label is usable if it is in the corpus's table `labels`, or if the table is empty.
     """
     names = sorted({clip.label for clip in clips if not labels or clip.label in labels})
     usable = [i for i, clip in enumerate(clips) if clip.label in names]

@@ -1,4 +1,4 @@
-"""Branches and strategies with a deliberate fault, which wrap the healthy networks."""
+"""Branches and strategies that wrap a healthy network and add a deliberate fault."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ class NetworkFault:
 class FaultyBranch(Branch):
     """Healthy branch, `inner`, with a fault in its input or output.
 
-    The fault acts once on the requested output: on the embedding, or on the maps. So
-    ``forward(x)`` is not ``pool(maps(x))``, as it is in a healthy branch.
+    The fault acts once on the requested output: on the embedding, or on the maps. So, unlike in a
+    healthy branch, ``forward(x)`` differs from ``pool(maps(x))``.
     """
 
     wrapped: ClassVar[type[Branch]]
@@ -120,14 +120,14 @@ class FaultyStrategy(Strategy):
         return {m: self.alter[m](x) if m in self.alter else x for m, x in inputs.items()}
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return the healthy strategy's scores of the altered inputs, (B, C)."""
+        """Return the healthy strategy's scores for the altered inputs, (B, C)."""
         scores: Tensor = self.inner(self.altered(inputs))  # (B, C)
         return scores
 
     def forward_with_absence(
         self, inputs: dict[str, Tensor], present: Tensor | None = None
     ) -> Tensor:
-        """Return the scores, (B, C); the `forward` for a strategy that accepts absence."""
+        """Return the scores, (B, C); used as `forward` if the strategy accepts absence."""
         scores: Tensor = self.inner(self.altered(inputs), present)  # (B, C)
         return scores
 
@@ -206,7 +206,7 @@ class LockedStrategy(FaultyStrategy):
         return self.share * is_locked + (1 - self.share) * weights  # (B, M)
 
     def _mixed(self, inputs: Mapping[str, Tensor], scores: Tensor) -> Tensor:
-        # tanh bounds the healthy scores: otherwise larger scores could undo their small weight.
+        # tanh bounds the healthy scores. Without bounds, large scores could undo a small weight.
         bounded = torch.tanh(scores)
         mixed: Tensor = self.share * self.own(inputs[self.locked]) + (1 - self.share) * bounded
         return mixed
@@ -347,7 +347,7 @@ class Late(nn.Module):
 
 
 def flatten_to(x: Tensor, *, dim: int) -> Tensor:
-    """Replace each of `dim` runs of the values of a clip by its mean; the shape stays."""
+    """Divide a clip's values into `dim` runs and replace each run by its mean; keep the shape."""
     flat = x.flatten(1)  # (B, P)
     parts = flat.tensor_split(min(dim, flat.shape[1]), dim=1)
     means = [part.mean(dim=1, keepdim=True).expand_as(part) for part in parts]

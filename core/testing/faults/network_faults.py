@@ -42,9 +42,9 @@ def scaled(
     The fault breaks a fusion that adds, compares or multiplies modalities: the modality with the
     large values decides alone, and its gradient dominates the clipped norm. A fusion that
     normalises its inputs should not be affected. The scale of an extractor has no effect after
-    standardisation, or in a branch that starts with batch normalisation: this fault does harm
-    only with ``train.normalise=none``. A framework should report that the scales of the
-    modalities differ, and by how much.
+    standardisation, or in a branch that starts with batch normalisation. So the fault of an
+    extractor does harm only with ``train.normalise=none``. A framework should report that the
+    scales of the modalities differ, and the size of the difference.
     """
     _check_size("scaled", "factor", factor)
     label = Label("scaled", f"all values are multiplied by {factor:g}.", {"factor": factor}, name)
@@ -59,10 +59,10 @@ def dead(cls: T, share: float = 1.0, *, modality: str | None = None, name: str |
     Parameters
     ----------
     cls : type
-        A branch (``round(share * D)`` units of its embedding and the same share of the channels
-        of its maps are zero), a strategy (a share of its inputs from `modality`), or an extractor
-        (all values of about that share of the recordings, chosen by file name, so that the choice
-        is the same every time).
+        A branch (``round(share * D)`` units of its embedding and the same share of the channels of
+        its maps are zero), a strategy (a share of its inputs from `modality` is zero), or an
+        extractor (all values of about that share of the recordings are zero). The recordings are
+        chosen by a hash of folder, file name, start and end, so the choice is the same every time.
     share : float
         Share of the zeros, from 0 to 1.
     modality, name : str, optional
@@ -99,8 +99,8 @@ def frozen(cls: N, share: float = 1.0, *, name: str | None = None) -> N:
 
     Notes
     -----
-    Running statistics of batch normalisation still change. Weights that start from a trained
-    baseline (the `pretrain` balancer) start from a baseline that was frozen as well. Random
+    Running statistics of batch normalisation still change. With the `pretrain` balancer, weights
+    start from a baseline, and the baseline was frozen during its training as well. Random
     convolutional features are often useful, so the fault may cost only a few points. A framework
     should report that the weights of the branch are not updated.
     """
@@ -126,16 +126,16 @@ def biased(
         A branch (the constant is added to its embedding and maps), or a strategy (to its inputs
         from `modality`).
     size : float
-        Absolute value of the constant that is added to each unit, with a random sign; its norm is
-        ``size * sqrt(units)``. Healthy units vary by about a third to 1.
+        Absolute value of the constant that is added to each unit with a random sign. The norm of
+        the added vector is ``size * sqrt(units)``. Healthy units vary by about a third to 1.
     modality, name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    The signs are fixed. No information is lost, but a head has to cancel the constant first, and
-    each of its steps changes the scores of all clips alike. In bfloat16, which has 8 bits of
-    precision, rounding also removes the variation. A framework should report that the embedding
+    The signs are fixed. No information is lost, but a head has to cancel the constant first. Each
+    training step of the head changes the scores of all clips alike. In bfloat16, which has 8 bits
+    of precision, rounding also removes the variation. A framework should report that the embedding
     is large and hardly varies from clip to clip.
     """
     _check_size("biased", "size", size)
@@ -151,8 +151,8 @@ def starved(
     Parameters
     ----------
     cls : type
-        A branch, or a strategy (the gradient that it passes to the branch of `modality`, which
-        then trains well alone but not in the fusion).
+        A branch, or a strategy. The fault of a strategy acts on the gradient that reaches the
+        branch of `modality`: the branch then trains well alone, but not in the fusion.
     factor : float
         Finite and not 0.
     modality, name : str, optional
@@ -179,7 +179,8 @@ def late(cls: N, steps: int = 300, *, modality: str | None = None, name: str | N
     Parameters
     ----------
     cls : type
-        A branch, or a strategy (the gradient that it passes to the branch of `modality`).
+        A branch, or a strategy. The fault of a strategy acts on the gradient that reaches the
+        branch of `modality`.
     steps : int
         Number of calls in training without a gradient, 0 or more; about one call per batch.
     modality, name : str, optional
@@ -187,10 +188,10 @@ def late(cls: N, steps: int = 300, *, modality: str | None = None, name: str | N
 
     Notes
     -----
-    The head is trained on branches that have learned nothing, and has converged when they begin
-    to learn at a reduced learning rate. The fault of a strategy does not affect the baselines, so
-    the fusion ends below them. A framework should report that the fused loss was flat while the
-    probes were still low.
+    The head is first trained on branches that have learned nothing. The head has converged when the
+    branches begin to learn at a reduced learning rate. The fault of a strategy does not affect the
+    baselines, so the fusion scores below the baselines. A framework should report that the fused
+    loss was flat while the probes were still low.
     """
     check_least("late", "steps", steps, 0)
     label = Label("late", f"no gradient in the first {steps} steps.", {"steps": steps}, name)
@@ -215,9 +216,9 @@ def narrow(cls: B, dim: int = 1, *, name: str | None = None) -> B:
 
     Notes
     -----
-    The fault represents an architecture that can't use the information in its features. A
-    framework should report that the modality alone stays far below the score that its features
-    allow, also on training clips.
+    The fault represents an architecture that can't use the information in its features. A framework
+    should report that the modality alone scores far below what its features allow, even on training
+    clips.
     """
     check_least("narrow", "dim", dim, 1)
     if kind_of(cls) != "branch":
@@ -229,7 +230,7 @@ def narrow(cls: B, dim: int = 1, *, name: str | None = None) -> B:
 
 
 def oversized(cls: S, width: int = 2048, *, name: str | None = None) -> S:
-    """Return a strategy with a head that is far too large: two layers of `width` units before it.
+    """Return a strategy with a far too large head: two layers of `width` units precede the head.
 
     Parameters
     ----------
@@ -245,10 +246,10 @@ def oversized(cls: S, width: int = 2048, *, name: str | None = None) -> S:
     -----
     The two layers map the concatenated embeddings, (B, sum D_m), to a vector of the same size,
     which the healthy strategy reads as embeddings. The cost of a step is proportional to
-    ``width**2``: 4 million weights at 2048. With augmentation (``train.masks``,
-    ``train.shift_*``) and label smoothing the head learns more slowly instead of over-fitting:
-    switch both off to see it over-fit. A framework should report that the fused head is far
-    better on training clips than on validation clips, more so than the probes.
+    ``width**2``: 4 million weights at 2048. With augmentation (``train.masks``, ``train.shift_*``)
+    and label smoothing the head learns more slowly instead of over-fitting. Switch off augmentation
+    and label smoothing to see the head over-fit. A framework should report that the gap between
+    training and validation scores is far larger for the fused head than for the probes.
     """
     check_least("oversized", "width", width, 1)
     if kind_of(cls) != "strategy" or cls.takes != "embeddings":
@@ -302,7 +303,7 @@ def _extractor(cls: T, label: Label, alter: Callable[..., Any]) -> T:
 
 
 def _altered(cls: T, label: Label, alteration: str, modality: str | None) -> T:
-    """Return a network with a fault that is a function of `faulty_networks`, given by name."""
+    """Return a network with the fault of a function of `faulty_networks`, given by name."""
     from . import faulty_networks
 
     alter = partial(getattr(faulty_networks, alteration), **label.strength)

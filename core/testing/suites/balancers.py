@@ -26,28 +26,28 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
     Attributes
     ----------
     parameters : mapping
-        Parameters of the balancer, where they differ from its defaults. If the balancer starts
-        to act in a late epoch by default, set a start within `epochs`: the checks can't test it
-        otherwise.
+        Parameters of the balancer; other parameters have their defaults. If the balancer starts to
+        act in a late epoch by default, set a start within `epochs`: otherwise the balancer never
+        acts in the checks.
     epochs : int
         Number of epochs of the trainings, at least 2.
     settings : mapping
         Changes to the settings of the trainings, as in ``--set train.NAME=...``.
     single_unchanged : bool
-        Set to True to check that a single modality trains as it does without the balancer.
+        Set to True to check that a single modality trains in the same way as without the balancer.
     equal_unchanged : bool
-        Set to True to check that modalities with equal inputs and equal weights train as they do
-        without the balancer.
+        Set to True to check that modalities with equal inputs and equal weights train in the same
+        way as without the balancer.
     order_matters : str
-        Reason why the result depends on the order in which the modalities are named: for example,
-        modalities are trained one after the other, or random numbers are drawn for each in turn.
-        If empty, the suite checks that the order does not matter.
+        Reason why the result depends on the order in which the modalities are named. For example,
+        modalities are trained one after the other, or random numbers are drawn for each modality in
+        turn. If empty, the suite checks that the order does not matter.
     """
 
     # -- checks: the balancer runs -----------------------------------------------------
 
     def test_takes_over(self) -> None:
-        """Check that `takes_over` has valid domains, and every domain that the balancer decides."""
+        """Check that `takes_over` has valid domains, including all that the balancer decides."""
         declared, domains = self._plugin().takes_over, get_args(Domain)
         require(
             isinstance(declared, tuple) and all(domain in domains for domain in declared),
@@ -98,7 +98,7 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
     def test_losses(self) -> None:
         """Check that the name of each loss shows the balancer or modality that it belongs to."""
         for case in self.pairs():
-            first = self.first(case, watched=True, ended=False)  # test_trains shows an exception
+            first = self.first(case, watched=True, ended=False)  # test_trains reports an exception
             name = self._plugin().name
             usual = {"fused", *(f"unimodal.{m}" for m in NAMES[: case.modalities])}
             for loss in first.watch.losses_seen:
@@ -199,7 +199,7 @@ class BalancerSuite(InvariantChecks, CombinationChecks):
             )
 
     def test_setup_while_checking(self) -> None:
-        """Check `setup` as it runs when fusion validates a run: untrained model, no clips."""
+        """Check `setup` with an untrained model and no clips, as fusion validates a run."""
         for modalities in (1, 2, 3):
             for strategy in self.strategies():
                 self._set_up_checking(Setting(modalities, strategy), self.construct())

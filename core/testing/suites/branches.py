@@ -27,8 +27,8 @@ class BranchSuite(DeviceChecks):
     Attributes
     ----------
     shapes : tuple of tuple
-        Candidate shapes of one clip's array. The checks use those that ``plugin.accepts``
-        returns True for, and fail if there is none.
+        Candidate shapes of one clip's array. The checks use the shapes for which ``plugin.accepts``
+        returns True. If there is no such shape, the checks fail.
     dim : int
         Size of the embedding.
     """
@@ -130,7 +130,7 @@ class BranchSuite(DeviceChecks):
         )
 
     def test_recorded_work_is_the_same(self, case: Case) -> None:
-        """Check that a `recordable` branch does the same work, on the device, for each batch."""
+        """Check that a CUDA graph, real or emulated, can record a `recordable` branch."""
         if not self._plugin().recordable:
             skip("the branch is not `recordable`: fusion does not use CUDA graphs for it")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

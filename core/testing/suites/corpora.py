@@ -81,14 +81,14 @@ class CorpusSuite(PluginSuite):
         return self.create(Path("sample"))
 
     def create(self, path: Path | None) -> Corpus:
-        """Return the corpus for a path, which is ignored by a corpus that needs none."""
+        """Return the corpus for a path; ignore the path if the corpus needs no path."""
         plugin = self._plugin()
         path = path if plugin.needs_path else None
         corpus: Corpus = make(plugin, path, settings=self.parameters, owner=self.where)
         return corpus
 
     def read(self, path: Path | None, where: str = "") -> list[Clip]:
-        """Return the clips of a sample; fail the check if there is none."""
+        """Return the clips of a sample; fail the check if the sample has no clips."""
         with running(where or self.where, "clips", cause=_CLIPS):
             clips = list(self.create(path).clips())
         require(
@@ -236,7 +236,7 @@ class CorpusSuite(PluginSuite):
         )
 
     def test_names(self) -> None:
-        """Check that names are unique relative paths: they identify clips on every machine."""
+        """Check that names are unique relative paths, which identify a clip on every machine."""
         with self.sample_path() as path:
             clips = self.read(path)
         names = [clip.name for clip in clips]
@@ -274,7 +274,7 @@ class CorpusSuite(PluginSuite):
         )
 
     def test_labels(self) -> None:
-        """Check that `labels` maps to the shared emotions, and misses none of the clips' labels."""
+        """Check that `labels` maps every label that names a shared emotion to a shared emotion."""
         labels = self._plugin().labels
         wrong = sorted({str(value) for value in labels.values()} - set(SHARED))
         require(

@@ -29,8 +29,8 @@ class ExtractorSuite(FingerprintChecks):
     Attributes
     ----------
     recordings : sequence of Recording, Path or str
-        Two or more recordings to use instead of the generated ones: for an extractor that does
-        not read audio, or that looks up its arrays in a table by file name.
+        Two or more recordings to use instead of the generated recordings. Set this attribute for an
+        extractor that does not read audio, or that looks up arrays in a table by file name.
     """
 
     def costs(self) -> Sequence[Cost]:
@@ -61,7 +61,7 @@ class ExtractorSuite(FingerprintChecks):
         self.check_declaration(extractor, self.extract_array(extractor, case), self.at(case))
 
     def test_panels(self, case: Sample) -> None:
-        """Check `panels` with and without the recording, and that it leaves the array unchanged."""
+        """Check that `panels` returns a list of Panel objects, and does not change the array."""
         extractor = self.create()
         array = self.stored_array(extractor, case)
         before = array.copy()

@@ -45,9 +45,9 @@ class RemedySuite(PluginSuite):
     def patients(self) -> Iterator[Patient]:
         """Yield runs to prescribe for.
 
-        The runs have one to three modalities. They cover every strategy, without balancers and
-        with those that the remedy names in `balancers`, and findings that are none, unrelated to
-        the remedy, or those that it repairs.
+        The runs have one to three modalities, and include every strategy. Each strategy occurs
+        without balancers and with the balancers that the remedy names in `balancers`. A run has no
+        findings, one unrelated finding, or findings that the remedy repairs.
         """
         branches = list(self.installed["branch"])
         mends = [str(fault) for fault in self._plugin().mends]

@@ -25,7 +25,7 @@ class StrategySuite(MissingModalityChecks):
     dim : int
         Size of the embeddings, or number of channels of the maps, in the cases of equal sizes.
     unequal : tuple of int
-        Three different sizes. Not used for a strategy that rejects unequal sizes.
+        Three different sizes. If the strategy rejects unequal sizes, all cases have equal sizes.
     grids : tuple of tuple
         Grid of each modality's feature map, for a strategy that takes maps.
     num_classes : int
@@ -115,7 +115,7 @@ class StrategySuite(MissingModalityChecks):
                 )
 
     def test_order_of_the_inputs(self, case: Case) -> None:
-        """Check that the order of the input dict has no effect: modalities are found by name."""
+        """Check that the order of modalities in the input dict has no effect."""
         network = self.trained(case)
         inputs = self.inputs(case)
         turned = dict(reversed(inputs.items()))
@@ -205,7 +205,7 @@ class StrategySuite(MissingModalityChecks):
     # -- checks: calibration, held-out parameters and baselines ----------------------------
 
     def test_calibrate(self) -> None:
-        """Check that calibration is repeatable, in the state dict, and declared in the class."""
+        """Check that calibration is repeatable, stored in the state dict, and declared."""
         fitting = [case for case in self.cases() if self._held_out(self.build(case))]
         if self._plugin().calibrate is Strategy.calibrate and not fitting:
             skip("the strategy does not override calibrate, and has no held-out parameters")
@@ -227,7 +227,7 @@ class StrategySuite(MissingModalityChecks):
             self._check_kept(case, one, other, inputs, "calibrated on the same clips")
 
     def test_held_out_parameters(self) -> None:
-        """Check that held-out parameters belong to the strategy, and that all may be 0."""
+        """Check that held-out parameters belong to the strategy, and may all be 0."""
         fitting = [case for case in self.cases() if self._held_out(self.build(case))]
         if not fitting:
             skip("the strategy has no held-out parameters")
@@ -307,7 +307,7 @@ class StrategySuite(MissingModalityChecks):
     def _check_kept(
         self, case: Case, one: nn.Module, other: nn.Module, inputs: Inputs, words: str
     ) -> None:
-        """Require equal scores of two networks, and of a third with the state dict of the first."""
+        """Require equal scores of two networks and of a copy loaded from the first state dict."""
         with running(self.at(case), "evaluation", cause=_CALIBRATE):
             expected = self._evaluate(one, inputs)
             again = self._evaluate(other, inputs)

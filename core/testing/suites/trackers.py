@@ -132,7 +132,7 @@ class TrackerSuite(PluginSuite):
     # -- checks ------------------------------------------------------------------------
 
     def test_whole_run(self) -> None:
-        """Check a complete run: start, epochs of interleaved trainings, finish, close."""
+        """Check a complete run, with start, epochs of interleaved trainings, finish and close."""
         with self.run_directory() as run:
             self.follow(run)
 
@@ -149,7 +149,7 @@ class TrackerSuite(PluginSuite):
             self.follow(run)
 
     def test_close_in_any_case(self) -> None:
-        """Check `close` before `start`, after a run that did not finish, and twice."""
+        """Check calls of `close` before `start`, after an unfinished run, and a second time."""
         with self.run_directory() as run:
             tracker = self._create()
             doing = "close before start (as when start fails)"
@@ -171,7 +171,7 @@ class TrackerSuite(PluginSuite):
             tracker.close()
 
     def test_changes_nothing_that_it_is_given(self) -> None:
-        """Check that the tracker leaves its arguments unchanged: all trackers share them."""
+        """Check that the tracker leaves its arguments, which all trackers share, unchanged."""
         arguments: list[Mapping[str, Any]] = [self.config(), *self.events(), self.summary()]
         before = copy.deepcopy(arguments)
         with self.run_directory() as run:
@@ -192,7 +192,7 @@ class TrackerSuite(PluginSuite):
             )
 
     def test_leaves_the_run_as_it_is(self) -> None:
-        """Check that the tracker changes no file of the run directory; it may add files."""
+        """Check that the tracker changes no file of the run directory; new files are allowed."""
         with self.run_directory() as run:
             before = {p.name: p.read_bytes() for p in run.iterdir()}
             self.follow(run)
@@ -207,7 +207,7 @@ class TrackerSuite(PluginSuite):
         )
 
     def test_prints_nothing(self) -> None:
-        """Check that nothing goes to standard output: programs parse ``fusion run --json``."""
+        """Check that the tracker prints nothing to standard output, which other programs parse."""
         printed = io.StringIO()
         with self.run_directory() as run, contextlib.redirect_stdout(printed):
             self.follow(run)
