@@ -103,7 +103,7 @@ class Gradients:
         return norm if factor is None else norm * factor
 
     def scale(self, modality: str, factor: float | Tensor) -> None:
-        """Multiply the branch's update in this step by `factor` (>= 0), besides earlier factors."""
+        """Scale the branch's update in this step by `factor` (>= 0); repeated factors multiply."""
         device = self._tensors[modality][0].device
         if isinstance(factor, Tensor):
             factor = factor.to(device, torch.float32)

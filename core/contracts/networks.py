@@ -137,9 +137,9 @@ class Strategy(Plugin, nn.Module):
         """Fit the parameters that must not learn from training clips to the validation clips.
 
         This method is called before every validation, in evaluation mode. `inputs` are the inputs
-        of `forward`, (n, D_m) or (n, C_m, *grid_m), and `labels` the classes (n,), of the
-        validation clips that have every modality. If no clip has every modality, all validation
-        clips are used.
+        of `forward`, (n, D_m) or (n, C_m, *grid_m), and `labels` are the classes (n,). Both are for
+        the validation clips that have every modality, or for all validation clips if no clip has
+        every modality.
 
         The default fits :meth:`held_out_parameters`, if any, by L-BFGS, starting from 0 each
         time. The fit minimises cross-entropy plus 0.02 times the sum of the squared parameters. A

@@ -49,8 +49,8 @@ class Stage:
     head : bool
         Whether the fusion strategy is trained.
     candidate : bool
-        Whether an epoch of this stage may be selected as the best. `patience`
-        counts only epochs after the last epoch that may not be selected.
+        Whether an epoch of this stage may be selected as the best. `patience` counts only epochs
+        after the last epoch that may not be selected.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Context(Protocol):
     steps_per_epoch: int
     device: torch.device
     baselines: Mapping[str, Baseline]  # baselines by modality; empty unless `needs_baselines`
-    checking: bool  # True during the request's check: no outputs() and batch()
+    checking: bool  # True during the request's check: outputs() and batch() fail
 
     @property
     def model(self) -> Model:
@@ -241,7 +241,7 @@ class Step:
 
     @property
     def has_modality(self) -> dict[str, Tensor] | None:
-        """Flags of the clips that have a modality, (B,) bool, by modality; None if no clip lacks any."""
+        """Clips that have a modality, (B,) bool, by modality; None if no modality is missing."""
         if self.presence is None:
             return None
         return dict(zip(self.presence.modalities, self.presence.table.unbind(dim=1), strict=True))

@@ -40,7 +40,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Add the weights after step `step` (from 0) to the average; early steps use a lower decay."""
+        """Add the weights after step `step` (from 0) to the average; the early decay is lower."""
         if self._mean:
             decay = min(self.decay, (1 + step) / (10 + step))
             torch._foreach_lerp_(self._mean, self._live, 1 - decay)
