@@ -69,7 +69,7 @@ def run(
     quiet: bool = False,
     **unknown: Never,
 ) -> RunResult:
-    """Train every modality alone, the fused model and the ensemble, and compare them.
+    """Train and compare every modality alone, the fused model and the ensemble.
 
     This is the command ``fusion run`` with its options as arguments. It works in notebooks and in
     scripts; a script needs no ``if __name__ == "__main__":`` around the call.
@@ -77,23 +77,24 @@ def run(
     Parameters
     ----------
     data : path, or sequence of paths
-        Folders or tables of corpora. The corpus plugin is detected, or named as in
-        ``"ravdess=PATH"``. By default a generated demo corpus.
+        Folders or tables of corpora. The corpus plugin is detected from the path, or named as in
+        ``"ravdess=PATH"``. The default is a generated demo corpus.
     strategy : str
-        Fusion strategy. By default the one starred in ``fusion plugins list``.
+        Fusion strategy. The default is the strategy with a star in ``fusion plugins list``.
     balance : str or sequence of str
         Balancers, in the order in which they act.
     features : str or sequence of str
-        Feature extractors; each makes one modality. By default those starred in
-        ``fusion plugins list``.
+        Feature extractors; each extractor computes one modality. The default is the extractors
+        with a star in ``fusion plugins list``.
     branch : mapping
-        Modality -> name of its branch network, for modalities without the default branch.
+        Name of the branch network, by modality, for modalities without the default branch.
     labels : str or sequence of str
         Classes: ``"shared"`` (six emotions), ``"native"`` (the corpus's own classes), or the
         names of some classes.
     split : {"speaker", "sentence", "corpus", "random"}
-        Keep speakers, sentences or corpora apart between training, validation and test;
-        ``"random"`` keeps nothing apart. ``"sentence"`` and ``"random"`` are speaker-dependent.
+        The property (speaker, sentence or corpus) that training, validation and test clips must
+        not share. ``"random"`` has no such restriction. ``"sentence"`` and ``"random"`` are
+        speaker-dependent.
     folds : int >= 2, optional
         Number of cross-validation folds: every clip is tested once. By default one split.
     adapt : {"none", "speaker"}
@@ -106,7 +107,8 @@ def run(
     lr : float > 0, optional
         Peak learning rate; the same as ``train.lr``.
     set : mapping
-        ``"OWNER.PARAMETER"`` -> value; the owner is a plugin, ``branch.MODALITY`` or ``train``:
+        Values of parameters, by ``"OWNER.PARAMETER"``. The owner is a plugin, ``branch.MODALITY``
+        or ``train``, as in
         ``{"train.weight_decay": 1e-3, "branch.mel.blocks": 4}``.
     tune : int >= 2, optional
         Number of trials for tuning the hyper-parameters of each model on validation. By default
@@ -116,7 +118,8 @@ def run(
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     jobs : int >= 1, optional
-        Number of parallel processes. By default one per core (on a GPU, up to four trainings).
+        Number of parallel processes. The default is one per core (on a GPU, up to four
+        trainings).
     tracker : str or sequence of str
         Experiment trackers that also log the run: ``"tensorboard"``, ``"mlflow"``, ``"wandb"``.
     cache : path or URL, optional
@@ -212,7 +215,8 @@ def resume(
     """Resume an interrupted run, as ``fusion run --resume RUN`` does.
 
     Finished trainings are kept, and the other trainings continue from their last epoch. The
-    result is the same as without the interruption. The result of a finished run is read.
+    result is the same as without the interruption. If the run is finished, its stored result is
+    returned.
 
     Parameters
     ----------
@@ -269,7 +273,7 @@ def load(run: PathLike) -> RunResult:
 
 
 def _shown(work: Callable[[Observer], RunResult], path: Path, quiet: bool) -> RunResult:
-    """Run `work` and show its progress; worker processes do not import the calling script."""
+    """Run `work` and show its progress, without an import of the calling script in workers."""
     from .display.run import Display
     from .registry.provenance import noted
 
@@ -304,13 +308,15 @@ def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) ->
     run : path
         Run directory whose trainings are finished.
     thresholds : mapping, optional
-        Name -> value of thresholds that differ from their defaults (docs/reference/diagnosis.md).
+        Values of thresholds that differ from their defaults, by name
+        (docs/reference/diagnosis.md).
 
     Returns
     -------
     Diagnosis
-        ``findings``, the most important first, each with ``fault``, ``severity``, ``says``,
-        ``rule`` and ``remedy``; and ``signs``, the measurements of each modality.
+        ``findings`` lists the findings, the most important first. Each finding has ``fault``,
+        ``severity``, ``says``, ``rule`` and ``remedy``. ``signs`` contains the measurements of
+        each modality.
 
     Raises
     ------
@@ -342,15 +348,16 @@ def repair(
     run : path
         Run directory of the fused model.
     target : {"minimum", "target", "stretch"} or float
-        Validation UAR at which to stop: that of the best single modality, 2 or 6 points above
-        it, or a UAR in percent.
+        Validation UAR at which to stop. ``"minimum"`` is the UAR of the best single modality,
+        ``"target"`` is 2 points higher, and ``"stretch"`` is 6 points higher. A number is a UAR
+        in percent.
     steps : str or sequence of str
-        Remedies to try, in this order. By default first the remedies for the faults that the
-        diagnosis found, then all others.
+        Remedies to try, in this order. The default is first the remedies for the faults that the
+        diagnosis found, and then all other remedies.
     minutes : float, optional
         Time after which no further step starts.
     thresholds : mapping, optional
-        Name -> value of thresholds of the diagnosis that differ from their defaults.
+        Values of thresholds of the diagnosis that differ from their defaults, by name.
     out : path, optional
         Folder for the runs of the steps. An existing folder of the same repair is resumed. By
         default ``repairs/DATE``.
@@ -362,8 +369,8 @@ def repair(
     Returns
     -------
     Repair
-        ``steps``, the ``chosen`` step, whether the target was ``reached``, and ``result``, the
-        RunResult of the chosen step.
+        ``steps`` lists the steps, and ``chosen`` is the chosen step. ``reached`` is True if the
+        target was reached. ``result`` is the RunResult of the chosen step.
 
     Raises
     ------
@@ -421,7 +428,7 @@ def explain(
     part : {"test", "val"}
         Clips of each fold to explain.
     axes : mapping, optional
-        Modality -> name of the axis whose entries are explained. By default ``"channel"``.
+        Name of the axis whose entries are explained, by modality. The default is ``"channel"``.
     device : str, optional
         ``"auto"``, ``"cpu"``, ``"cuda"``, ...; by default the device of the run.
     permutations : int >= 1
@@ -429,7 +436,7 @@ def explain(
     jobs : int >= 1
         Number of folds to explain in parallel processes; with 1, all work is done in this process.
     plugins : str or sequence of str
-        Plugins to load in addition to those of the run, as given to ``-p``.
+        Plugins to load in addition to the plugins of the run, as given to ``-p``.
 
     Returns
     -------
@@ -439,7 +446,7 @@ def explain(
     Raises
     ------
     RunError
-        If there is no finished run at that path.
+        If there is no finished run at the path `run`.
     UnknownNameError
         If the run has no such model, modality or axis.
     """

@@ -1,7 +1,7 @@
 """Public contracts of plugins: hook specifications, base classes and small data types.
 
-Import the names from here or from ``fusion``. Names are loaded on first use, because half of
-the contracts import torch and half of the program does not need it.
+Import the names from here or from ``fusion``. Each name is loaded on first use: half of the
+contracts import torch, which half of the program does not need.
 """
 
 from __future__ import annotations

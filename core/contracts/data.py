@@ -23,7 +23,7 @@ class Plugin:
 
     Parameters of a plugin are the keyword arguments of ``__init__`` that have an
     annotation and a default. ``fusion plugins show NAME`` prints them with the text
-    of the docstring's *Parameters* section; ``--set NAME.PARAMETER=VALUE`` sets them.
+    of the docstring's *Parameters* section. ``--set NAME.PARAMETER=VALUE`` sets a parameter.
 
     Attributes
     ----------
@@ -34,10 +34,10 @@ class Plugin:
     default : bool
         Whether a run uses the plugin when the user names no plugin of its kind.
     space : mapping of str to Space
-        Parameter -> the values that ``fusion run --tune`` may try, for branches, strategies
+        Values that ``fusion run --tune`` may try, by parameter, for branches, strategies
         and balancers. A parameter that is not listed keeps its default.
     conformance : mapping of str to Any
-        Attributes of the conformance suite to set in ``fusion plugins check``, by name:
+        Attributes of the conformance suite to set in ``fusion plugins check``, by name. Example:
         ``{"order_matters": "the modalities take turns"}``.
     """
 
@@ -54,7 +54,9 @@ class Plugin:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Location of a clip's signal: all that an extractor receives, so that it can't see the label.
+    """Location of a clip's signal, without its label.
+
+    An extractor receives only this object and therefore can't see the label.
 
     Attributes
     ----------
@@ -86,8 +88,8 @@ class Clip:
     recording : Recording
         Location of the signal.
     name : str
-        Name of the clip: unique within its corpus and the same on every machine (a relative
-        path).
+        Name of the clip, usually a relative path: unique within its corpus and the same on every
+        machine.
     label : str
         The class: the corpus's own label until labels are mapped to the shared emotions.
     speaker : str
@@ -125,16 +127,17 @@ class Corpus(Plugin):
     Attributes
     ----------
     labels : mapping of str to str
-        The corpus's own label -> one of the six shared emotions. Runs on shared labels leave
-        out the clips of an unlisted label; they count and report them. An empty mapping means
-        that the labels are free text, matched by the common spellings of the shared emotions.
+        One of the six shared emotions for each label of the corpus. A run on shared labels leaves
+        out clips whose label is not listed, and reports the number of these clips. An empty
+        mapping means that the labels are free text: fusion recognises common spellings of the
+        shared emotions.
     needs_path : bool
         Whether the corpus needs a path; False for a corpus that is generated.
     priority : int
         The corpus with the highest priority is used when several recognise a path. Generic
         readers stay at 0.
     synthetic : bool
-        True for generated data. Results on it are then marked as no evidence about real data.
+        True for generated data. Results are then marked as no evidence about real data.
     """
 
     labels: ClassVar[Mapping[str, str]] = {}
@@ -172,20 +175,20 @@ class Panel:
     kind : {"image", "points", "diagram", "curve", "bars"}
         One of five kinds. An image (rows, columns) is drawn with row 0 at the bottom. Points
         (n, 2) are pairs of x and y. A persistence diagram (n, 2) holds pairs of birth and death;
-        the death is infinite for a feature that never ends. A curve (n,) is drawn over its index.
-        Bars (n, 2) are intervals on the x axis, a start and an end each: a barcode, drawn one
-        above the other in the order given.
+        the death of a feature that never ends is infinite. A curve (n,) is drawn over its index.
+        Bars (n, 2) are intervals on the x axis, each with a start and an end. The bars are drawn
+        one above the other in the order given, as in a persistence barcode.
     data : mapping of str to array
-        Arrays to draw over each other, by their name in the legend. An image is the only array
-        of its panel.
+        Arrays to draw in the same plot, by their name in the legend. A panel with an image has no
+        other array.
     x, y : str
         Labels of the axes, with the unit; may be empty.
     diagonal : bool
         Whether to draw the line x = y under points.
     marks : mapping of str to array
-        Marks to draw on top, by name. On an image, (n, 2): the column and the row of a pixel,
-        which is marked with a ring. On a curve, (n, 3): an index and two values, which are
-        connected by a vertical line. Other kinds have no marks.
+        Marks to draw on top, by name. Marks on an image, (n, 2), are the column and the row of a
+        pixel; a ring marks the pixel. Marks on a curve, (n, 3), are an index and two values; a
+        vertical line connects the values. Other kinds have no marks.
     """
 
     title: str
@@ -224,7 +227,7 @@ class Panel:
 
 
 class Extractor(Plugin):
-    """Function from a recording to one array of a declared shape and dtype: one modality.
+    """Plugin that computes one array of a declared shape and dtype per recording: one modality.
 
     The fingerprint of an extractor consists of its name, version, parameters
     (:meth:`identity`), shape and dtype, and of the versions of its `libraries`. Two arrays with
@@ -244,26 +247,29 @@ class Extractor(Plugin):
         Meaning of each axis, e.g. ``("channel", "frequency", "time")``. Masking during
         training applies to axes called ``"frequency"`` and ``"time"`` only.
     channels : tuple of str
-        Readable name of each entry of the axis called ``"channel"``; may be empty. Names with
-        words in common make groups: ``("Euclidean H0", "Euclidean H1", ...)`` are explained by
-        metric and by homology as well. The names do not affect any array.
+        Readable name of each entry of the axis called ``"channel"``; may be empty. Channels whose
+        names share a word form a group, which ``fusion explain`` also measures: the names
+        ``("Euclidean H0", "Euclidean H1", ...)`` give groups by metric and by homology degree.
+        The names do not affect any array.
     libraries : tuple of str
-        Distributions whose versions affect the arrays.
+        Installed Python packages whose versions affect the arrays.
     batch : int
         Largest number of recordings per call of :meth:`extract_many`. A batch should take well
         under a minute: progress is reported per batch, and a killed build loses its last batch.
     processes : int or None
         Largest number of processes that may extract at the same time on one machine; None leaves
-        the number to ``--jobs``. Return 1 if an accelerator does the work: the processes would
-        share it, and each would load the network again. A property may check for an accelerator.
+        the number to ``--jobs``. Return 1 if an accelerator does the work: several processes would
+        share the accelerator, and each process would load the network again. A property may check
+        for an accelerator.
     default_branch : str or None
-        The branch that suits the modality. None selects the first branch that accepts the shape.
+        Name of the branch that suits the modality. None selects the first branch that accepts the
+        shape.
     default_branch_parameters : mapping
-        Parameters for that branch.
+        Parameters of the default branch.
     sources : tuple of str
         Names in `parameters` and :meth:`identity` that only locate the data of a recording, such
         as the path of a table with one row per recording. A trained model does not depend on the
-        source, so new recordings may use another one
+        source, so new recordings may use another source
         (``fusion predict --set NAME.SOURCE=VALUE``). A parameter that determines the numbers,
         such as the weights of a network, is not a source.
     by_place : bool
@@ -271,13 +277,13 @@ class Extractor(Plugin):
         beside it). Features are stored by the content of a recording. If two files have the same
         content, fusion then checks that one array is right for both.
     added_parameters : mapping of str to Any
-        Parameter that was added after features had been stored -> its default, which reproduces
-        the stored arrays. With this value, the parameter is left out of the fingerprint and of
-        the settings of a run, so earlier features and runs stay valid. Remove the entry if the
-        default changes.
+        Defaults of parameters that were added after features had been stored, by parameter. A
+        default must reproduce the stored arrays. A parameter with its default is left out of the
+        fingerprint and of the settings of a run, so earlier features and runs stay valid. Remove
+        the entry if the default changes.
     parameters : mapping
         Arguments of ``__init__``, defaults included; set by fusion. Entries that ``__init__``
-        itself has set are kept: a value that it has resolved, such as a path made absolute.
+        itself has set are kept, for instance a path that ``__init__`` has made absolute.
     """
 
     shape: tuple[int, ...]
@@ -295,16 +301,16 @@ class Extractor(Plugin):
 
     @property
     def processes(self) -> int | None:
-        """Largest number of processes that may extract at once; None leaves it to ``--jobs``."""
+        """Largest number of processes that extract at the same time; None means no limit."""
         return None
 
     def identity(self) -> Mapping[str, Any]:
         """Return the parameters that determine the arrays, as they enter the fingerprint.
 
-        By default these are all of `parameters`. Leave out parameters that do not affect the
-        arrays (a batch size, a device). Replace a path by the digest of the file's content:
-        stored arrays then stay valid when the file is moved, and are computed again when
-        another file takes its name.
+        The default returns all of `parameters`. Leave out parameters that do not affect the
+        arrays (a batch size, a device). Replace a path by the digest of the file's content.
+        Stored arrays then stay valid when the file is moved, and are computed again when
+        the content of the file changes.
 
         Returns
         -------
@@ -332,10 +338,10 @@ class Extractor(Plugin):
     ) -> Sequence[npt.NDArray[Any] | RecordingError]:
         """Compute the arrays for up to `batch` recordings; by default one after the other.
 
-        Apart from rounding, an array may not depend on the other recordings of the batch: a
-        batch of one, or in another order, gives the same array. For a recording that can't be
-        read, return a RecordingError instead of an array. Any other error may be raised: the
-        recordings are then extracted one at a time, so that only the faulty recording fails.
+        Apart from rounding, an array must not depend on the other recordings of the batch or on
+        their order. For a recording that can't be read, return a RecordingError instead of an
+        array. Any other error may be raised: fusion then extracts the recordings one at a time,
+        so that only the faulty recording fails.
 
         Returns
         -------
@@ -353,8 +359,9 @@ class Extractor(Plugin):
     def panels(self, array: npt.NDArray[Any], recording: Recording | None = None) -> list[Panel]:
         """Return the plots of one clip for a report: the networks' input, and its explanation.
 
-        The default is a curve for an array of one axis, an image for two axes, and for three
-        axes one image for each index of the first. Override this method to show more.
+        The default is a curve for an array with one axis, and an image for an array with two
+        axes. An array with three axes gives one image per index of its first axis. Override this
+        method to show more.
 
         Parameters
         ----------
@@ -372,13 +379,13 @@ class Extractor(Plugin):
         Parameters
         ----------
         whose : str
-            Text after the extractor's name in an error message: the plugin's origin.
+            Origin of the plugin, for the error message (after the extractor's name).
 
         Raises
         ------
         PluginError
-            If `array` differs from the declaration: it is None, has another shape, contains NaN
-            or infinite values, or values that are out of range for the dtype.
+            If `array` is None, has another shape than declared, or contains values that are NaN,
+            infinite or out of range for the dtype.
         """
         subject = f"Extractor {self.name!r}{whose}"
         if array is None:
@@ -406,9 +413,9 @@ class Extractor(Plugin):
 
 
 def default_panels(extractor: Extractor, array: npt.NDArray[Any]) -> list[Panel]:
-    """Return a curve, an image, or one image per index of the first of three axes.
+    """Return the plots of an array by its number of axes; see :meth:`Extractor.panels`.
 
-    Arrays with another number of axes have no panel.
+    An array without axes or with more than three axes has no panel.
     """
     if array.ndim not in (1, 2, 3):
         return []

@@ -84,9 +84,9 @@ class RecordingError(UserError):
 
 
 class MissingModalityError(RecordingError, Absent):
-    """A recording that lacks the modality of an extractor, which is not a fault.
+    """A recording that lacks the modality of an extractor.
 
-    The clip takes part in a run with its other modalities.
+    The missing modality is not a fault: a run uses the clip with its other modalities.
     """
 
 

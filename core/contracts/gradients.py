@@ -17,9 +17,9 @@ class ParameterGroup:
     Attributes
     ----------
     role : {"branch", "probe", "head"}
-        The part of the model that the parameters belong to.
+        Part of the model that the parameters belong to.
     modality : str or None
-        The modality of a branch or probe; None for the fusion head.
+        Modality of the branch or probe; None for the head.
     parameters : list of Tensor
         The parameters.
     lr : float > 0
@@ -40,10 +40,11 @@ class Gradients:
 
     ``gradients[modality]`` lists the gradient tensors of that branch, in the order of
     ``gradients.parameters(modality)``. To change gradients, modify them in place or call
-    :meth:`replace`. To multiply gradients by a factor, call :meth:`scale` instead. It has the same
-    effect under every optimiser: SGD takes the scaled gradient, while under Adam the update itself
-    is scaled, because Adam's update does not depend on the scale of the gradient. (For this reason
-    most published gradient-scaling code has almost no effect under Adam.)
+    :meth:`replace`. To multiply gradients by a factor, call :meth:`scale` instead, which has the
+    same effect under every optimiser. Under SGD the factor multiplies the gradient. Under Adam the
+    factor multiplies the update, because Adam's update does not depend on the scale of the
+    gradient. (For this reason most published gradient-scaling code has almost no effect under
+    Adam.)
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ class Gradients:
     parameters : mapping of str to list of Parameter, optional
         Parameters by modality, in the order of their gradients.
     parts : mapping of str to mapping of str to list of Tensor, optional
-        Loss -> modality -> gradient of that loss alone, if a balancer needs it.
+        Gradient of each loss alone, by loss and by modality, if a balancer needs these gradients.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Gradients:
         return self._tensors[modality]
 
     def parameters(self, modality: str) -> list[nn.Parameter]:
-        """Return the parameters whose gradients ``gradients[modality]`` lists, in that order."""
+        """Return the parameters of ``gradients[modality]``, in the order of the gradients."""
         return self._parameters[modality]
 
     @property
@@ -85,7 +86,7 @@ class Gradients:
         return list(self._parts)
 
     def part(self, loss: str, modality: str) -> list[Tensor]:
-        """Return the gradient of one loss for a branch; 0 where the loss has no gradient."""
+        """Return the gradient of one loss for a branch; 0 for parameters without a gradient."""
         tensors = self._parts[loss].get(modality)
         if tensors is None:
             return [torch.zeros_like(tensor) for tensor in self._tensors[modality]]
@@ -96,13 +97,13 @@ class Gradients:
         torch._foreach_copy_(self._tensors[modality], list(tensors))
 
     def norm(self, modality: str) -> Tensor:
-        """Return the Euclidean norm of all gradients of a branch times its factor, a scalar."""
+        """Return the Euclidean norm of a branch's gradient, times the branch's factor; a scalar."""
         norm = norm_of(self._tensors[modality])
         factor = self.factors.get(modality)
         return norm if factor is None else norm * factor
 
     def scale(self, modality: str, factor: float | Tensor) -> None:
-        """Multiply the branch's update in this step by `factor` (>= 0); repeated calls multiply."""
+        """Scale the branch's update in this step by `factor` (>= 0); repeated factors multiply."""
         device = self._tensors[modality][0].device
         if isinstance(factor, Tensor):
             factor = factor.to(device, torch.float32)

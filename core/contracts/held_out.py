@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Penalty per squared unit of a parameter, as for the pool (docs/concepts/training-protocol.md).
+# Weight of the squared parameters in the fit, as for the pool (docs/concepts/training-protocol.md).
 RIDGE = 0.02
 
 
@@ -37,8 +37,9 @@ class _Search(torch.optim.LBFGS):
 def fit_held_out(strategy: Fitted, inputs: dict[str, Tensor], labels: Tensor) -> None:
     """Minimise cross-entropy plus ``RIDGE * |p|^2`` over ``strategy.held_out_parameters()``.
 
-    The fit starts from 0, so the result depends on the clips alone and not on earlier fits. If a
-    value is not finite, or the result is worse than all parameters at 0, they are set to 0.
+    The fit starts from 0, so the result depends on the clips alone and not on earlier fits. All
+    parameters are set to 0 if a value is not finite, or if the minimised function is larger than
+    with all parameters at 0.
 
     Parameters
     ----------

@@ -6,12 +6,12 @@ least one function marked ``@hookimpl``.
 Ways to change the contract without breaking existing plugins:
 
 - Add an argument to a hook: add it to the specification here, and its value to
-  :data:`fusion.core.registry.registry.ARGUMENTS`. pluggy passes a plugin only the arguments that
-  it names and that have no default, so a plugin without the new argument keeps working.
+  :data:`fusion.core.registry.registry.ARGUMENTS`. pluggy passes only the arguments that the
+  plugin names without a default, so a plugin without the new argument keeps working.
 - Remove an argument of a hook: first deprecate it in the specification,
   ``@hookspec(warn_on_impl_args={"old": DeprecationWarning("...")})``.
 - Add an argument to a method: give it a default in the base class, and call the method with
-  :func:`fusion.core.registry.compat.call`, the new argument by keyword:
+  :func:`fusion.core.registry.compat.call`, which gets the new argument by keyword:
   ``call(tracker.epoch, event, seconds=seconds)``.
 - Rename a method or attribute: keep ``old = renamed("new", gone_in=2)`` in the class
   (:class:`fusion.core.contracts.renamed.renamed`). Rename a hook: keep a specification of the old
@@ -65,7 +65,7 @@ _RENAMED = "_fusion_renamed"
 
 
 def new_name(hook: str) -> str:
-    """Return the current name of a hook, which may have been renamed."""
+    """Return the new name of a renamed hook, or the name itself of any other hook."""
     return str(getattr(globals().get(hook), _RENAMED, hook))
 
 
@@ -76,7 +76,7 @@ def fusion_corpora() -> Sequence[type[Corpus]]:  # type: ignore[empty-body]
 
 @hookspec
 def fusion_extractors() -> Sequence[type[Extractor]]:  # type: ignore[empty-body]
-    """Return extractor classes, which compute one array per recording: a modality of that name."""
+    """Return extractor classes, each of which computes one modality: one array per recording."""
 
 
 @hookspec

@@ -39,8 +39,8 @@ class Presence:
     table : Tensor
         (B, M) bool: whether the clip has the modality.
     rows : dict of Tensor
-        Modality -> (k,) int64, rows of the clips that have it; only for modalities that some
-        clip lacks.
+        (k,) int64, by modality: rows of the clips that have the modality. Only modalities that
+        some clip lacks are included.
     """
 
     modalities: tuple[str, ...]
@@ -58,7 +58,7 @@ class Presence:
 
 
 def along(clips: Tensor, x: Tensor) -> Tensor:
-    """Reshape `clips`, (B,), to (B, 1, ...) so that it broadcasts over `x`, (B, ...)."""
+    """Reshape `clips`, (B,), to (B, 1, ...), so that `clips` broadcasts over `x`, (B, ...)."""
     return clips.view(-1, *[1] * (x.dim() - 1))
 
 
@@ -72,9 +72,9 @@ class Model(Protocol):
     num_classes : int
         Number of classes, C.
     branches : nn.ModuleDict
-        Modality -> its :class:`Branch`.
+        The :class:`Branch` of each modality.
     probes : nn.ModuleDict
-        Modality -> the linear classifier on its embedding.
+        Linear classifier on the embedding of each modality.
     strategy : nn.Module
         The :class:`Strategy`; for a baseline, its linear head.
     """
@@ -155,13 +155,15 @@ class Outputs:
     logits : Tensor
         (n, C) float32, fused class scores.
     unimodal : dict of Tensor
-        (n, C) float32, class scores of the probes, by modality; empty for a baseline. For a clip
-        that lacks the modality, these are the scores of the probe for a zero embedding.
+        (n, C) float32, class scores of the probes, by modality; empty for a baseline. A clip that
+        lacks the modality has the probe's scores for a zero embedding.
     subsets : dict of Tensor
         (n, C) float32, fused class scores for each set of modalities that the strategy may see.
-        Keys are tuples of modalities in their order, from none to all. Empty unless requested.
+        A key is a tuple of modalities in the order of the run, from the empty tuple to all
+        modalities. Empty unless requested.
     present : dict of Tensor
-        (n,) bool, by modality: whether the clip has it; only for modalities that some clip lacks.
+        (n,) bool, by modality: whether the clip has the modality. Only modalities that some clip
+        lacks are included.
     """
 
     indices: Any

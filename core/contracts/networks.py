@@ -14,11 +14,11 @@ from .model import Baseline
 
 
 class Branch(Plugin, nn.Module):
-    """Network from one modality to a feature map, and from the map to one embedding per clip.
+    """Network that computes a feature map and one embedding per clip from one modality.
 
-    A branch has two steps, and a strategy may take the result of either. :meth:`maps` computes
-    a feature map on a grid (positions in frequency and time, pixels, tokens), and :meth:`pool`
-    reduces the map to one embedding per clip.
+    A branch has two steps. :meth:`maps` computes a feature map on a grid (positions in frequency
+    and time, pixels, tokens). :meth:`pool` reduces the map to one embedding per clip. A strategy
+    uses either the maps or the embeddings.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ class Branch(Plugin, nn.Module):
     map_channels : int
         Channels of the feature map, C.
     recordable : bool
-        Whether :meth:`maps` and :meth:`forward` run the same operations on every batch of a
-        shape, all of them on the device: Python code neither reads values of tensors nor draws
-        random numbers nor counts. On CUDA such operations are recorded once and replayed, which
-        takes a fraction of the time.
+        Whether :meth:`maps` and :meth:`forward` run the same operations, all on the device, for
+        every batch of the same shape. Their Python code must not read values of tensors, draw
+        random numbers or count calls. On CUDA such operations are recorded once and replayed,
+        which takes a fraction of the time.
     """
 
     recordable: ClassVar[bool] = False
@@ -76,8 +76,8 @@ class Strategy(Plugin, nn.Module):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding, or channels of its feature map if `takes` is
-        ``"maps"``.
+        Size of the embedding, by modality; the number of channels of the feature map if `takes`
+        is ``"maps"``.
     num_classes : int
         Number of classes, C.
 
@@ -92,7 +92,8 @@ class Strategy(Plugin, nn.Module):
         Whether the strategy starts from the single-modality baselines: the branches then start
         with the baselines' weights, and :meth:`adopt` is called.
     reads_validation : bool
-        Whether the strategy chooses anything by the validation clips; comparisons mark it.
+        Whether the strategy chooses anything by the validation clips; comparisons mark such
+        strategies.
     """
 
     takes: ClassVar[Literal["embeddings", "maps"]] = "embeddings"
@@ -101,15 +102,16 @@ class Strategy(Plugin, nn.Module):
     needs_baselines: ClassVar[bool] = False
 
     def __init__(self, *_: object) -> None:
-        # Subclasses take (dims, num_classes, **parameters) and may or may not pass them here.
+        # Subclasses take (dims, num_classes, **parameters), and need not pass these arguments here.
         super().__init__()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
         """Compute class scores (B, num_classes) from `inputs`, (B, D_m) by modality.
 
         A strategy that `accepts_missing` has a second argument, ``present: Tensor | None =
-        None``: (B, M) bool, columns in the order of `dims`, at least one True in each row.
-        An absent modality is zero in `inputs`, and its zeros must not affect the scores.
+        None``. The tensor is (B, M) bool, with the columns in the order of `dims` and at least
+        one True in each row. `inputs` contains zeros for an absent modality, and these zeros must
+        not affect the scores.
         """
         raise NotImplementedError
 
@@ -117,17 +119,17 @@ class Strategy(Plugin, nn.Module):
         """Start from the single-modality baselines, for instance by copying their heads.
 
         This method is called once before training if the fused model starts from the baselines
-        (``train.start``, the default) or if the strategy `needs_baselines`. The branches already
-        have the baselines' weights at that point.
+        (``train.start``, the default) or if the strategy `needs_baselines`. The branches
+        already have the baselines' weights when this method is called.
         """
 
     def held_out_parameters(self) -> Sequence[nn.Parameter]:
         """Return the parameters that decide which modality to trust.
 
         These parameters are never trained on training clips, which the branches have memorised.
-        Before every validation, :meth:`calibrate` fits them to clips that no branch was trained
-        on (the validation clips). Parametrise them so that 0 is the right value without any
-        evidence, because the fit shrinks them towards 0.
+        Before every validation, :meth:`calibrate` fits the parameters to validation clips, on
+        which no branch was trained. The fit shrinks the parameters towards 0. Parametrise
+        the strategy so that 0 is the right value without any evidence.
         """
         return ()
 
@@ -135,10 +137,12 @@ class Strategy(Plugin, nn.Module):
         """Fit the parameters that must not learn from training clips to the validation clips.
 
         This method is called before every validation, in evaluation mode. `inputs` are the inputs
-        of `forward` for all validation clips, (n, D_m) or (n, C_m, *grid_m), and `labels` their
-        classes (n,).
-        The default fits :meth:`held_out_parameters`, if any, by L-BFGS: it minimises
-        cross-entropy plus a ridge penalty of 0.02 on their squares, starting from 0 each time. A
+        of `forward`, (n, D_m) or (n, C_m, *grid_m), and `labels` are the classes (n,). Both are for
+        the validation clips that have every modality, or for all validation clips if no clip has
+        every modality.
+
+        The default fits :meth:`held_out_parameters`, if any, by L-BFGS, starting from 0 each
+        time. The fit minimises cross-entropy plus 0.02 times the sum of the squared parameters. A
         strategy that overrides this method keeps the result in a buffer.
         """
         fit_held_out(self, inputs, labels)
@@ -146,8 +150,8 @@ class Strategy(Plugin, nn.Module):
     def modality_weights(self, inputs: dict[str, Tensor]) -> Tensor | None:
         """Return the weight of each modality for each clip, (B, M), with rows that sum to 1.
 
-        Return None (the default) if the strategy has no such weights. Runs report the mean over
-        clips.
+        Return None (the default) if the strategy has no such weights. Runs report the mean
+        weight over clips.
         """
         return None
 

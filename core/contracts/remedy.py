@@ -32,13 +32,14 @@ class Patient:
     balancers : tuple of str
         Balancers of the run, in order.
     branches : mapping
-        Modality -> its branch.
+        Name of the branch of each modality.
     preferred : mapping
-        Modality -> the branch that suits it best, if its extractor names one.
+        Name of the branch that suits a modality best, by modality. Only modalities whose extractor
+        names a default branch are included.
     faults : sequence of Fault
         Findings of the diagnosis, the most important first.
     settings : mapping
-        Owner -> parameter -> value in the run, as far as the values are known.
+        Value in the run, by owner and parameter, as far as the values are known.
     from_baselines : bool
         Whether the branches of the fused model already start with the weights of the
         single-modality models, by ``train.start`` or by a balancer with the domain ``"start"``.
@@ -53,7 +54,7 @@ class Patient:
     from_baselines: bool = False
 
     def has(self, settings: Mapping[str, Mapping[str, Any]]) -> bool:
-        """Return whether all of these settings are known to be set in the run."""
+        """Return whether the run is known to use all of the given settings."""
         return all(
             name in self.settings.get(owner, {}) and str(self.settings[owner][name]) == str(value)
             for owner, parameters in settings.items()
@@ -72,10 +73,10 @@ class Prescription:
     balancers : tuple of str or None
         New balancers, which replace the patient's.
     branches : mapping
-        Modality -> new branch, with the defaults of that branch. The baseline of the modality is
-        then trained again.
+        Name of the new branch, by modality; the branch has its default parameters. The baseline of
+        the modality is then trained again.
     settings : mapping
-        Owner -> parameter -> value, as for ``--set``; the owner may be ``train``.
+        New value, by owner and parameter, as for ``--set``; the owner may be ``train``.
     """
 
     strategy: str | None = None
@@ -93,8 +94,8 @@ class Remedy(Plugin):
     Attributes
     ----------
     mends : tuple of str
-        Names of the faults that the remedy repairs. If a diagnosis finds one of them, the remedy
-        is tried before those that repair none of the faults found.
+        Names of the faults that the remedy repairs. If a diagnosis finds such a fault, the remedy
+        is tried before remedies that repair none of the faults found.
     order : int
         Position in the order of the remedies, the lowest first.
     strategy : str or None
@@ -102,7 +103,7 @@ class Remedy(Plugin):
     balancers : tuple of str
         Balancers to add to the patient's.
     settings : mapping
-        Settings to change: owner -> parameter -> value.
+        Settings to change: new value, by owner and parameter.
     """
 
     mends: ClassVar[tuple[str, ...]] = ()

@@ -2,7 +2,7 @@
 
 A renamed method or attribute keeps its old name as ``old = renamed("new", gone_in=2)``. If a plugin
 overrides the old name, fusion calls that override under the new name. If a plugin reads the old
-name, the plugin gets the value of the new name. For a hook see
+name, the plugin gets the value of the new name. Renamed hooks use
 :func:`fusion.core.contracts.hooks.renamed_hook`.
 """
 
@@ -42,12 +42,12 @@ class renamed:  # noqa: N801  (written like a method or attribute of the class)
         bound = cls if instance is None else instance
         below = _below(cls, self.owner)
         if any(self.old in vars(c) for c in below):
-            # The class overrides the old name, so this access is its super().OLD.
+            # The class overrides the old name, so this access is super().OLD in the class.
             return getattr(super(below[-1], bound), self.new)
         return getattr(bound, self.new)
 
     def text(self, user: type) -> str:
-        """Return the deprecation message for `user`, a class that has the old name."""
+        """Return the deprecation message for `user`, a class that uses the old name."""
         return (
             f"{user.__name__}.{self.old} is now called {self.new}; {self.old} will be removed in "
             f"version {self.gone_in} of the contract"
@@ -70,7 +70,7 @@ def old_names(cls: type) -> dict[str, renamed]:
 
 
 def define_new_names(cls: type) -> None:
-    """Make attributes that a new class defines under old names available under the new names."""
+    """Copy attributes that a new class defines under old names to the new names."""
     for name, old in old_names(cls).items():
         own = vars(cls)
         if name in own and not isinstance(own[name], renamed):

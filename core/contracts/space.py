@@ -87,7 +87,7 @@ class Uniform(_Range):
 
 @dataclass(frozen=True, slots=True)
 class LogUniform(_LogRange):
-    """Numbers of an interval, drawn uniformly on a logarithmic scale, e.g. rates and weights.
+    """Numbers of an interval, drawn uniformly on a logarithmic scale, e.g. learning rates.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class Choice(Space):
             _refuse(f"{self!r}: Choice needs two or more different texts, numbers, bools or None.")
 
     def contains(self, value: Any) -> bool:
-        """Return whether `value` is one of the options, with the same type."""
+        """Return whether an option has the value and the type of `value`."""
         return any(type(value) is type(option) and value == option for option in self.options)
 
     def ends(self) -> tuple[Any, ...]:
@@ -167,7 +167,7 @@ def space_from_json(data: Mapping[str, Any]) -> Space:
     Raises
     ------
     ParameterError
-        If `data` is not such a description.
+        If `data` is not a description that :meth:`Space.to_json` returns.
     """
     kind = data.get("kind") if isinstance(data, Mapping) else None
     try:

@@ -1,4 +1,4 @@
-"""Training and training step, as balancers see them."""
+"""Training context and training step that balancers receive."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Stage:
     head : bool
         Whether the fusion strategy is trained.
     candidate : bool
-        Whether an epoch of this stage may be selected as the best. While epochs may not be
-        selected, `patience` does not run out either.
+        Whether an epoch of this stage may be selected as the best. `patience` counts only epochs
+        after the last epoch that may not be selected.
     """
 
     name: str
@@ -76,8 +76,8 @@ class Pass:
 class Context(Protocol):
     """Training in which a balancer takes part.
 
-    While fusion checks a request, before training starts, :meth:`Balancer.setup` receives a
-    context without clips, whose baselines are untrained.
+    fusion checks every request before training starts. During this check, :meth:`Balancer.setup`
+    receives a context without clips and with untrained baselines.
     """
 
     modalities: list[str]
@@ -85,7 +85,7 @@ class Context(Protocol):
     steps_per_epoch: int
     device: torch.device
     baselines: Mapping[str, Baseline]  # baselines by modality; empty unless `needs_baselines`
-    checking: bool  # a request is being checked: no clips, so neither outputs() nor batch()
+    checking: bool  # True during the request's check: outputs() and batch() fail
 
     @property
     def model(self) -> Model:
@@ -107,14 +107,14 @@ class Context(Protocol):
         """Return the current model's outputs for the clips of `part`.
 
         The model is in evaluation mode; inputs are not augmented, and there are no gradients.
-        The outputs take one pass over the part, and are kept until the weights change: a second
-        call before the next step returns the same tensors. With `subsets`, the strategy is also
-        evaluated on each of the 2**M sets of modalities.
+        The computation takes one pass over the part. The outputs are kept until the weights
+        change: a second call before the next step returns the same tensors. With `subsets`, the
+        strategy is also evaluated on each of the 2**M sets of modalities.
         """
         ...
 
     def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
-        """Return a step on `size` random clips of `part`, computed up to its `fused_loss`.
+        """Return a step on `size` random clips of `part`, with all fields up to `fused_loss`.
 
         The model is in evaluation mode, inputs are not augmented, and no balancer is called.
         Gradients can be computed from the fields of the step.
@@ -129,11 +129,11 @@ class Context(Protocol):
         ...
 
     def fuse(self, step: Step, modalities: Collection[str]) -> Tensor:
-        """Return class scores (B, C) of the strategy if it sees only `modalities` of a step.
+        """Return the strategy's class scores (B, C) from only some `modalities` of a step.
 
-        For the strategy the other modalities are absent, or blank (zero) if it does not accept
-        missing modalities. The running statistics of normalisation layers do not change, and the
-        branches of the other modalities get no gradient.
+        The strategy treats the other modalities as absent. A strategy that does not accept
+        missing modalities receives zeros instead. The running statistics of normalisation layers
+        do not change, and the branches of the other modalities get no gradient.
         """
         ...
 
@@ -157,22 +157,23 @@ class Step:
     labels : Tensor
         (B,) int64.
     generator : torch.Generator
-        Source of all random numbers of the step; on the CPU, seeded per epoch.
+        Source of all random numbers of the step. The generator is on the CPU and is seeded per
+        epoch.
     present : Tensor
         (B, M) bool: the modalities that the strategy may see of each clip, columns in the order
         of the modalities.
     presence : Presence or None
-        The modalities that each clip has, whether or not the strategy may see them; None if
-        every clip has all of them. A missing modality is zero in `inputs`, and its branch never
-        sees the clip.
+        Modalities that each clip has, including modalities that a balancer hides from the
+        strategy; None if every clip has every modality. `inputs` contains zeros for a missing
+        modality, and the branch of this modality never sees the clip.
     inputs : dict of Tensor
         Standardised inputs (B, *shape), by modality.
     encoded : Encoded
         Outputs of the branches for `inputs`.
     unimodal : dict of Tensor
-        Class scores of the probes, (B, C), by modality. Their gradient stops at the output of
-        the branch that the strategy reads: they measure how well a modality predicts the class
-        without changing that output. Empty if the model is a baseline.
+        Class scores of the probes, (B, C), by modality. The scores measure how well a
+        modality predicts the class. The gradient of the scores does not reach the strategy's
+        inputs (embeddings or maps). Empty if the model is a baseline.
     current : Pass
         The current pass.
     representations : dict of Tensor
@@ -240,7 +241,7 @@ class Step:
 
     @property
     def has_modality(self) -> dict[str, Tensor] | None:
-        """(B,) bool by modality: whether a clip has it; None if no clip lacks a modality."""
+        """Clips that have a modality, (B,) bool, by modality; None if no modality is missing."""
         if self.presence is None:
             return None
         return dict(zip(self.presence.modalities, self.presence.table.unbind(dim=1), strict=True))
@@ -262,16 +263,17 @@ class Step:
         """Return the loss of class scores (B, C), a scalar.
 
         The loss is cross-entropy with the class weights and the label smoothing of the training.
-        `seen` are the modalities from which the scores were computed, by default those of the
-        pass. If clips of the batch lack modalities, the loss is the mean over the clips that show
-        the strategy at least one of `seen`; it is 0 if there is no such clip.
+        `seen` lists the modalities from which the scores were computed, by default the modalities
+        of the pass. If clips of the batch lack modalities, the loss is the mean over the clips of
+        which the strategy sees at least one modality of `seen`. The loss is 0 without any such
+        clip.
         """
         visible = self.sees(self.shown if seen is None else seen)
         if visible is None:
             return self.context.cross_entropy(logits, self.labels)
-        # `visible` is on the device, so rows are marked as ignored rather than removed: removing
-        # them would wait for the device. Without a visible clip all rows count, because the mean
-        # over none is 0 / 0 and its gradient stays NaN when multiplied by 0.
+        # Rows are marked as ignored rather than removed, because removing rows would wait for the
+        # device. Without a visible clip all rows count: the mean over no rows would be 0 / 0, whose
+        # gradient stays NaN when multiplied by 0.
         counted = visible | ~visible.any()
         loss = self.context.cross_entropy(logits, self.labels.where(counted, _IGNORED))
         return loss * visible.any()
@@ -289,13 +291,13 @@ class Step:
     def unimodal_losses(self) -> dict[str, Tensor]:
         """Cross-entropy of each probe, a scalar, by modality; see :attr:`unimodal`.
 
-        The mean is over the clips that have the modality; it is 0 if no clip of the batch has it.
+        Each loss is the mean over the clips that have the modality, or 0 without any such clip.
         """
         return {m: self._own_loss(m, logits) for m, logits in self.unimodal.items()}
 
     @cached_property
     def right(self) -> dict[str, Tensor]:
-        """Probability of the right class by the probe of each modality, (B,), by modality.
+        """Probability of the right class according to each modality's probe, (B,), by modality.
 
         The probability is 0 for a clip that lacks the modality.
         """
@@ -319,10 +321,10 @@ class Step:
 
     @cached_property
     def embeddings(self) -> dict[str, Tensor]:
-        """Embedding of each modality, (B, D): the gradient of a loss on it reaches the branch.
+        """Embeddings (B, D) by modality, whose gradients reach the branches.
 
-        The embeddings exist whether the strategy takes embeddings or maps, and do not contain
-        the changes that balancers make to its representations.
+        The embeddings are available for every strategy, also for a strategy that takes maps. The
+        embeddings do not contain changes that balancers make to the representations.
         """
         assert self.encoded is not None
         if not self.encoded.maps:
@@ -333,7 +335,7 @@ class Step:
 
     @cached_property
     def unimodal_logits(self) -> dict[str, Tensor]:
-        """Scores of the probes, (B, C), by modality; gradients pass through them to the branch.
+        """Class scores (B, C) of the probes, by modality, whose gradients reach the branches.
 
         The weights of a probe receive no gradient from these scores: a probe learns from its own
         loss alone.
@@ -354,11 +356,11 @@ class Step:
     # -- fusion of some of the modalities ----------------------------------------------
 
     def fuse(self, modalities: Collection[str]) -> Tensor:
-        """Return class scores (B, C) of the strategy if it sees only `modalities`.
+        """Return the strategy's class scores (B, C) from only some `modalities`.
 
-        For the strategy the other modalities are absent, or blank (zero) if it does not accept
-        missing modalities. The running statistics of normalisation layers do not change, and the
-        branches of the other modalities get no gradient.
+        The strategy treats the other modalities as absent. A strategy that does not accept
+        missing modalities receives zeros instead. The running statistics of normalisation layers
+        do not change, and the branches of the other modalities get no gradient.
         """
         return self.context.fuse(self, modalities)
 
@@ -366,8 +368,8 @@ class Step:
     def contributions(self) -> dict[str, Tensor]:
         """Shapley value (B, C) of each modality for the fused scores (Shapley 1953).
 
-        The values sum to the scores with all modalities minus the scores with none. They take
-        2**M passes through the strategy.
+        The sum of the values is the scores with all modalities minus the scores without any. The
+        computation takes 2**M passes through the strategy.
         """
         return self.context.contributions(self)
 
@@ -376,6 +378,6 @@ _IGNORED = -100  # label that torch's cross-entropy ignores
 
 
 def right_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the probability of the right class, (B,), for class scores (B, C); no gradient."""
+    """Return the probability of the right class, (B,), from scores (B, C), without gradient."""
     probabilities = logits.detach().float().softmax(dim=1)
     return probabilities.gather(1, labels[:, None])[:, 0]

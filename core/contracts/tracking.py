@@ -16,9 +16,9 @@ class Tracker(Plugin):
     receives the whole run from the start. A tracker that appends to the records of a service
     skips the events that it has sent before (:class:`fusion.core.toolkit.tracking.Sent`).
 
-    fusion creates a tracker twice: when it checks the request, where ``__init__`` raises an error
-    if the tracker can't work (a package is not installed), and when the run starts. A tracker
-    prints nothing to standard output, which is reserved for results.
+    fusion creates a tracker twice: when fusion checks the request, and when the run starts.
+    ``__init__`` raises an error if the tracker can't work, for instance if a package is not
+    installed. A tracker prints nothing to standard output, which is reserved for results.
     """
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
@@ -33,8 +33,8 @@ class Tracker(Plugin):
         `event` contains ``training`` (for instance ``"fold0/mel"``), ``epoch`` (from 1), in a
         tuned run ``trial`` (from 0), and the epoch's metrics. All values are JSON-serialisable:
         a number, None for an undefined number, text, or a nested list or dict. Trainings run in
-        parallel, so their events are interleaved. All trackers receive the same mapping: don't
-        change it.
+        parallel, so their events are interleaved. Do not change `event`: all trackers receive the
+        same mapping.
         """
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -43,6 +43,7 @@ class Tracker(Plugin):
     def close(self) -> None:
         """Release all resources; called last, whether the run finished, failed or was interrupted.
 
-        This method is called even if another method failed, `start` included. A run whose `finish`
-        was not called has not finished: a service that displays runs should not show it as running.
+        This method is called even if another method failed, `start` included. If `finish` was not
+        called before, the run failed or was interrupted. A service that displays runs should then
+        no longer show the run as running.
         """

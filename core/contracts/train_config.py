@@ -12,19 +12,19 @@ from .space import LogUniform, Space, Uniform
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
-    """Settings of one training; baselines and fused model share them.
+    """Settings of a training, shared by the baselines and the fused model.
 
-    ``--set train.NAME=VALUE`` sets them.
+    ``--set train.NAME=VALUE`` changes a setting.
 
     Parameters
     ----------
     epochs : int
-        Budget of every training, in passes over the training clips.
+        Largest number of passes over the training clips in each training.
     start : {"baselines", "scratch"}
-        Initial weights of the fused model's branches: those of the single-modality baselines, or
-        untrained. A fused model that starts from the baselines trains for `finetune` times
-        `epochs` additional epochs. A control, the best single modality, is then trained from
-        scratch for the same total number of epochs.
+        Initial weights of the fused model's branches: the weights of the single-modality
+        baselines, or random weights. A fused model that starts from the baselines trains for
+        `finetune` times `epochs` additional epochs. As a control, the best single modality is
+        then trained from scratch for the same total number of epochs.
     finetune : float
         Epochs of a fused model that starts from the baselines, as a share of `epochs`, in
         (0, 1]; at least one epoch.
@@ -35,7 +35,7 @@ class TrainConfig:
     optimizer : {"adamw", "sgd"}
         AdamW, or SGD with Nesterov momentum 0.9.
     lr : float
-        Peak learning rate, reached after warm-up; it then falls to 0 along a cosine.
+        Peak learning rate, reached after warm-up. The learning rate then falls to 0 along a cosine.
     warmup : float
         Share of all steps in which the learning rate rises, in [0, 1).
     weight_decay : float
@@ -48,8 +48,8 @@ class TrainConfig:
         Weight of a class in the loss: equal for all, proportional to the square root of
         1/frequency, or proportional to 1/frequency.
     smooth : int
-        Number of epochs over which validation UAR is averaged to choose the best epoch: an epoch is
-        scored by the mean over this epoch and the epochs before.
+        Number of epochs over which validation UAR is averaged to choose the best epoch. The score
+        of an epoch is the mean over the last `smooth` epochs up to this epoch.
     patience : int
         Training stops after this number of epochs without a rise of the averaged validation UAR
         (see `smooth`); 0 means never.
@@ -59,17 +59,18 @@ class TrainConfig:
     dim : int
         Size of the embedding of each branch.
     normalise : {"feature", "channel", "none"}
-        Standardisation of inputs by statistics of the training split. "feature": one mean and
-        deviation for each channel and for each index of an axis called "frequency",
-        "coefficient" or "statistic" (and for each value of an array whose axes have no names);
-        "channel": one for each channel; "none": no standardisation.
+        Standardisation of inputs by statistics of the training split. "feature" uses one mean and
+        one deviation for each channel and for each index of an axis called "frequency",
+        "coefficient" or "statistic". If the axes of an array have no names, "feature" uses one
+        mean and one deviation for each value. "channel" uses one mean and one deviation for each
+        channel. "none" means no standardisation.
     masks : int
         Number of masks of each kind per clip and step (SpecAugment, Park 2019); 0 disables them.
     mask_frequency, mask_time : float
         Largest width of a mask on the axes called "frequency" and "time", as a share of the axis.
     shift_frequency, shift_time : float
-        Largest random shift along the axes called "frequency" and "time", as a share of the axis;
-        circular in time.
+        Largest random shift along the axes called "frequency" and "time", as a share of the axis.
+        The shift in time is circular.
     precision : {"auto", "float32", "bfloat16"}
         Arithmetic of the networks. "auto" means bfloat16 if the device supports it natively, else
         float32.
@@ -77,7 +78,7 @@ class TrainConfig:
         Whether to compile the branches with torch.compile.
     threads : int
         CPU threads of each training that runs in its own process. More threads speed up a
-        training that is alone on a machine; a different number changes rounding.
+        training that is alone on a machine. A different number of threads changes rounding.
     graphs : bool
         Whether to record, on CUDA, the branches that allow it as CUDA graphs. The setting has no
         effect on other devices and on compiled branches.
@@ -110,7 +111,7 @@ class TrainConfig:
     threads: int = 1
     graphs: bool = True
 
-    # Without epochs and batch_size, so that every trial has the same budget.
+    # The space leaves out epochs and batch_size, so that every trial has the same budget.
     space: ClassVar[Mapping[str, Space]] = {
         "lr": LogUniform(3e-4, 3e-2),
         "weight_decay": LogUniform(1e-4, 1e-1),

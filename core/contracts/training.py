@@ -38,14 +38,15 @@ class Balancer(Plugin):
     - :meth:`adapt` when the model is made,
     - :meth:`setup` and :meth:`parameter_groups` before the first epoch,
     - :meth:`stage`, :meth:`clips` and :meth:`epoch_start` before every epoch,
-    - in every step :meth:`inputs`, :meth:`present` and :meth:`passes`, and in every pass of the
-      step (mostly one) :meth:`representations`, :meth:`logits`, :meth:`losses` and
-      :meth:`gradients`; then :meth:`step_end`,
+    - :meth:`inputs`, :meth:`present` and :meth:`passes` at the start of every step,
+    - :meth:`representations`, :meth:`logits`, :meth:`losses` and :meth:`gradients` in every pass
+      of a step (usually one pass),
+    - :meth:`step_end` at the end of every step,
     - :meth:`metrics` and :meth:`epoch_end` after every epoch.
 
-    Several balancers are called in the order in which the user named them; each receives the
-    result of the one before. A balancer lists the domains that it must decide alone in
-    `takes_over`.
+    Several balancers are called in the order in which the user named them. Each balancer receives
+    the result of the previous balancer. `takes_over` lists the domains (parts of a training) that
+    a balancer must decide alone.
 
     Attributes
     ----------
@@ -59,10 +60,10 @@ class Balancer(Plugin):
         Whether the balancer reads the gradient of each loss (:meth:`Gradients.part`). All losses
         then share the forward pass, and each has its own backward pass.
     needs_baselines : bool
-        Whether the balancer reads the trained single-modality models; they are then trained first.
+        Whether the balancer reads the single-modality models, which are then trained first.
     reads_validation : bool
         Whether the balancer learns from the labels of the validation clips, or from scores on
-        them. Its validation score is then optimistic, and comparisons mark it.
+        these clips. The validation score is then optimistic, and comparisons mark the balancer.
     control : bool
         Whether every comparison includes the balancer as a control: a simple method that every
         other method should beat.
@@ -84,7 +85,7 @@ class Balancer(Plugin):
         """Change or wrap the strategy; the result is trained, stored and used for predictions.
 
         This method is called when a model is built, also for predictions. `dims` is the argument
-        of the strategy: modality -> size of its embedding or channels of its maps.
+        of the strategy: the size of the embedding, or the number of channels, by modality.
 
         Raises
         ------
@@ -129,8 +130,8 @@ class Balancer(Plugin):
     def clips(self, clips: Clips, epoch: int) -> Clips:
         """Change the clips of the epoch.
 
-        The number of steps never grows: of more clips than the training part has, a random
-        subset of its size is used.
+        If the result has more clips than the training part, a random subset with the size of the
+        training part is used. The number of steps of an epoch therefore never grows.
         """
         return clips
 
@@ -140,11 +141,11 @@ class Balancer(Plugin):
     # -- a step ------------------------------------------------------------------------
 
     def inputs(self, inputs: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        """Change the batch, (B, *shape) by modality, before the branches."""
+        """Change the inputs of the branches, (B, *shape) by modality."""
         return inputs
 
     def present(self, present: Tensor, step: Step) -> Tensor:
-        """Change which modalities the strategy may see of each clip, (B, M) bool."""
+        """Change the table (B, M) bool of the modalities that the strategy may see of each clip."""
         return present
 
     def passes(self, step: Step) -> list[Pass] | None:
@@ -158,7 +159,7 @@ class Balancer(Plugin):
     def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         """Change the inputs of the strategy, by modality: detach, mask, replace or extend them.
 
-        These are embeddings (B, D), or maps (B, C_m, *grid_m) if the strategy takes maps. The
+        The inputs are embeddings (B, D), or maps (B, C_m, *grid_m) if the strategy takes maps. The
         probes and :attr:`Step.embeddings` use the unchanged outputs of the branches.
         """
         return representations
@@ -170,11 +171,11 @@ class Balancer(Plugin):
         return logits
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        """Change the losses of branches and head, scalars by name; training minimises their sum.
+        """Change the losses (scalars by name) of branches and head; training minimises the sum.
 
         The first balancer receives ``{"fused": step.fused_loss}``. A single-modality loss is
-        called ``"unimodal.<modality>"``; any other loss starts with the balancer's name. The
-        probes are trained on separate losses, which no balancer changes.
+        called ``"unimodal.<modality>"``. The name of any other loss starts with the balancer's
+        name. The probes are trained on separate losses, which no balancer changes.
         """
         return losses
 
@@ -182,7 +183,7 @@ class Balancer(Plugin):
         """Change the gradients of the branches, after backward and before clipping.
 
         ``gradients.modalities`` contains only the branches that have a gradient. The method is
-        not called if no branch has one.
+        not called if no branch has a gradient.
         """
 
     def step_end(self, step: Step) -> None:
@@ -200,8 +201,8 @@ class Balancer(Plugin):
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a resumed training needs: tensors, numbers, strings, lists, dicts.
 
-        By default these are the attributes in `checkpointed`, under their names without leading
-        and trailing underscores.
+        The default returns the attributes in `checkpointed`. Each key is the attribute's name
+        without leading and trailing underscores.
         """
         return {name.strip("_"): _copied(getattr(self, name)) for name in self.checkpointed}
 

@@ -13,10 +13,10 @@ from ..toolkit.device import on_device
 
 
 def augment(x: Tensor, modality: Modality, config: TrainConfig, rng: torch.Generator) -> Tensor:
-    """Shift and mask one modality along the axes it calls "time" and "frequency".
+    """Shift and mask the inputs of one modality along the axes called "time" and "frequency".
 
     Masked cells become 0, the mean of standardised inputs (SpecAugment, Park et al. 2019).
-    Random numbers are drawn on the CPU, so that they are the same for every device.
+    Random numbers are drawn on the CPU, so that every device uses the same random numbers.
 
     Parameters
     ----------
@@ -38,9 +38,10 @@ def augment(x: Tensor, modality: Modality, config: TrainConfig, rng: torch.Gener
 
 
 def band(x: Tensor, axis: int, width: float, rng: torch.Generator) -> Tensor:
-    """Draw one random band of an axis per clip; return a mask on the CPU that broadcasts over `x`.
+    """Draw one random band of an axis per clip, and return the mask of the bands on the CPU.
 
-    The mask is True inside the band. The band's width is up to a share `width` of the axis.
+    The mask broadcasts over `x` and is True inside the band. The width of a band is at most the
+    share `width` of the axis.
     """
     batch, length = x.shape[0], x.shape[axis]
     widths = torch.rand(batch, generator=rng) * (width * length + 1)  # floor: 0 .. width*length
@@ -56,8 +57,8 @@ def shift_axis(
 ) -> Tensor:
     """Shift each clip along an axis, in either direction, by up to a share of the axis's length.
 
-    Cells that leave at one end enter at the other if `circular`; otherwise the cell at the border
-    is repeated.
+    If `circular`, cells that leave at one end enter at the other end. Otherwise the cell at the
+    border is repeated.
     """
     batch, length = x.shape[0], x.shape[axis]
     most = int(share * length)

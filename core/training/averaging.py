@@ -13,8 +13,8 @@ from torch import Tensor, nn
 class WeightAverage:
     """Exponential moving average of weights and running statistics (Polyak and Juditsky 1992).
 
-    With a few hundred training clips, the average removes most of the luck from the choice of
-    the best epoch.
+    With a few hundred training clips, averaged weights make the choice of the best epoch depend
+    much less on chance.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Add the weights after step `step` (from 0) to the average; early steps count more."""
+        """Add the weights after step `step` (from 0) to the average; the early decay is lower."""
         if self._mean:
             decay = min(self.decay, (1 + step) / (10 + step))
             torch._foreach_lerp_(self._mean, self._live, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Load the average into the model inside the with block; restore its weights after it."""
+        """Load the average into the model for a with block, and restore the weights afterwards."""
         if not self._mean:
             yield
             return

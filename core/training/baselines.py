@@ -27,7 +27,8 @@ def adopt(
 ) -> None:
     """Copy the baselines' weights to branches and probes, and let the strategy adopt the baselines.
 
-    Without `everywhere`, this affects only a model whose strategy needs the baselines.
+    Unless `everywhere` is True, the function changes only a model whose strategy needs the
+    baselines.
     """
     if everywhere or model.strategy.needs_baselines:
         warm_start(model, baselines)

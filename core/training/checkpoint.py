@@ -1,4 +1,4 @@
-"""Checkpoints: files with the state of a training, written atomically and read without code."""
+"""Checkpoints of a training: files that are written atomically and contain no code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def save_checkpoint(path: Path, progress: Any, **state: Any) -> None:
 
 
 def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
-    """Read a checkpoint of :func:`save_checkpoint`: tensors and plain values, never code.
+    """Read a file of :func:`save_checkpoint`; only tensors and plain values are loaded, no code.
 
     Raises
     ------

@@ -74,7 +74,7 @@ class TrainingContext:
         return autocast(self.device, self.precision)
 
     def outputs(self, part: Part, *, subsets: bool = False) -> Outputs:
-        """Return the current model's outputs for the clips of `part`; kept until weights change."""
+        """Return the current model's outputs for `part`, kept until the weights change."""
         cached = self._outputs.get(part)
         if cached is None or (subsets and not cached.subsets):
             features, indices = self._clips(part)
@@ -106,7 +106,7 @@ class TrainingContext:
         return step
 
     def fuse(self, step: Step, modalities: Collection[str]) -> Tensor:
-        """Return class scores (B, C) of the strategy if it sees only `modalities` of a step."""
+        """Return the strategy's class scores (B, C) from only some `modalities` of a step."""
         names = {m for m in modalities if m in step.shown}
         inputs = {
             m: x if m in names else torch.zeros_like(x) for m, x in step.representations.items()

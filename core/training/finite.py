@@ -1,4 +1,4 @@
-"""Check that ends a training if an embedding or a loss is NaN or infinite."""
+"""Check that stops a training if an embedding or a loss is NaN or infinite."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Predictions:
         arrays: dict[str, Any] = {"fused": self.probabilities, "weights": np.array(weights)}
         arrays |= {f"unimodal.{m}": rows for m, rows in self.unimodal.items()}
         arrays |= {f"weight.{m}": rows for m, rows in self.weights.items()}
-        # An open file, because numpy appends its own suffix to a path.
+        # numpy gets an open file, because numpy would append a suffix to a path.
         with written_whole(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)
 
@@ -171,7 +171,7 @@ def outputs_and_weights(
     subsets: bool = False,
     batch_size: int = 64,
 ) -> tuple[Outputs, Tensor | None]:
-    """Compute the model's outputs and the modality weights (n, M); None without such weights.
+    """Compute the model's outputs and modality weights (n, M), or None without such weights.
 
     With `subsets`, the strategy is also evaluated on every set of modalities.
     """

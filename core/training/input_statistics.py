@@ -88,9 +88,10 @@ def input_statistics(
     Returns
     -------
     dict
-        Modality -> ``"raw"`` (as stored) and ``"seen"`` (after standardisation) -> min, max,
-        mean, std, zeros (share of the values), nan (share of values that are not finite). If the
-        modality has several channels, ``"channels"`` has a list of each statistic per channel.
+        Statistics by modality: ``"raw"`` of the stored values, and ``"seen"`` of the values after
+        standardisation. Both contain min, max, mean, std, zeros (share of values that are 0) and
+        nan (share of values that are not finite). If the modality has several channels,
+        ``"channels"`` has a list of each statistic per channel.
     """
     statistics: dict[str, dict[str, Any]] = {}
     for m, modality in features.modalities.items():

@@ -36,8 +36,8 @@ class BranchSpec:
 class ModelSpec:
     """Specification of a model: everything needed to build it, except weights.
 
-    `strategy` None means a single modality with a linear head: a baseline. `adapters` are the
-    balancers that change the strategy, with their parameters, in the order of their calls.
+    If `strategy` is None, the model is a baseline: one modality with a linear head. `adapters`
+    lists the balancers that change the strategy, with their parameters, in call order.
     """
 
     branches: tuple[BranchSpec, ...]
@@ -94,8 +94,8 @@ class Standardise(nn.Module):
 
     def set(self, mean: Tensor, deviation: Tensor) -> None:
         """Set the mean and the deviation; both must broadcast to the modality's shape."""
-        # A feature that is constant in training is centred but not scaled, which would amplify
-        # noise. The threshold is relative to the mean, because a feature may have any unit.
+        # A feature that is constant in training is centred but not scaled, because scaling would
+        # amplify noise. The threshold is relative to the mean, because a feature may have any unit.
         varies = deviation > 1e-6 * mean.abs()
         scale = torch.where(varies, 1 / deviation, torch.ones_like(deviation))
         self.mean.copy_(mean.expand_as(self.mean))
@@ -131,7 +131,7 @@ class FusionModel(nn.Module):
 
     @property
     def has_probes(self) -> bool:
-        """True unless the model is a baseline; the head of a baseline is also its probe."""
+        """False for a baseline, whose head is also its probe; True for any other model."""
         return not isinstance(self.strategy, LinearHead)
 
     def shape_of(self, modality: str) -> tuple[int, ...]:
@@ -151,9 +151,9 @@ class FusionModel(nn.Module):
     ) -> Encoded:
         """Compute embeddings of standardised inputs, and maps if the strategy takes maps.
 
-        A branch sees only the clips that have its modality; for other clips its output is zero.
+        A branch sees only the clips that have its modality. The outputs for other clips are zero.
         With `graphs`, branches that see whole batches are recorded as CUDA graphs and replayed.
-        Only the latest batch then has a backward pass.
+        In that case only the latest batch has a backward pass.
         """
         embeddings: dict[str, Tensor] = {}
         maps: dict[str, Tensor] = {}
@@ -175,7 +175,7 @@ class FusionModel(nn.Module):
     def _branch(
         self, modality: str, x: Tensor, graphs: Graphs | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Compute the embedding, and the map if the strategy takes maps."""
+        """Compute a branch's embedding of `x`, and the map if the strategy takes maps."""
         if self.sharing is None:
             return self._branch_here(modality, x, graphs)
         return self.sharing.apply(lambda part: self._branch_here(modality, part), x)
@@ -197,12 +197,12 @@ class FusionModel(nn.Module):
             ), None
         channels = (len(x), branch.map_channels)
         maps = return_checks.feature_map(branch, "maps", out(branch.maps), channels, of=of)
-        # Only the probe reads this embedding; its loss trains the pooling but not the maps.
+        # Only the probe reads this embedding. The probe's loss trains the pooling, not the maps.
         pooled = branch.pool(maps.detach())
         return return_checks.tensor(branch, "pool", pooled, embedding, axes, of=of), maps
 
     def _branch_on(self, modality: str, x: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Compute embedding and map of the clips `rows`; zero for other clips."""
+        """Compute embedding and map of the clips `rows`; the outputs of other clips are zero."""
         count = len(rows)
         if count > 1:
             outputs = self._branch(modality, x[rows])
@@ -238,7 +238,7 @@ class FusionModel(nn.Module):
             for i, m in enumerate(self.modalities)
         }
         if self.strategy.accepts_missing:
-            # A clip without any modality has all modalities, blank: each row needs a True.
+            # Each row needs a True: a clip without any modality counts as having all (zeros).
             present = present | ~present.any(dim=1, keepdim=True)
             return self._scores(self.strategy(inputs, present), clips)
         return self._scores(self.strategy(inputs), clips)
@@ -363,9 +363,9 @@ def check_model(model: FusionModel) -> None:
 
 
 def default_branch(modality: Modality, preferred: str | None, registry: Registry) -> str:
-    """Return the name of the branch for a modality for which the user named none.
+    """Return the name of the branch of a modality if the user has not named a branch.
 
-    This is the branch that the extractor prefers, or else the first registered branch that
+    The result is the branch that the extractor prefers, or else the first registered branch that
     accepts the shape.
 
     Raises

@@ -70,7 +70,7 @@ class Optimizer:
         torch_groups: list[dict[str, Any]] = [
             {
                 "params": group.parameters,
-                # A tensor on the GPU, so that factors change the rate without waiting for the GPU.
+                # A rate on the GPU lets factors change the rate without waiting for the GPU.
                 "lr": torch.tensor(group.lr, device=device) if on_gpu else group.lr,
                 "weight_decay": group.weight_decay,
             }
@@ -102,7 +102,8 @@ class Optimizer:
         """Take step `index` (from 0), with the factors that balancers set in `gradients`.
 
         Under SGD a factor multiplies the gradient. Adam divides the gradient by its running
-        magnitude, which would cancel a factor, so there the factor multiplies the learning rate.
+        magnitude, which would cancel the factor. Under Adam the factor therefore multiplies the
+        learning rate.
         """
         if not self.scale_free:
             for modality, factor in gradients.factors.items():
@@ -131,7 +132,7 @@ class Optimizer:
 
     def _clip(self) -> None:
         if self.config.clip > 0:
-            # Without the probes, whose gradients must not reduce those of the branches.
+            # Probes are left out, so that their gradients do not reduce the branches' gradients.
             trained = [p for g in self.groups if g.role != "probe" for p in g.parameters]
             torch.nn.utils.clip_grad_norm_(trained, self.config.clip, foreach=True)
 

@@ -1,7 +1,7 @@
 """Diagnostics of a training: gradients and updates of every layer, embeddings and predictions.
 
-Recording is cheap and does not wait for the device: in a few steps of each epoch, the norms of
-gradients and of updates are stored on the device, and they are read at the end of the epoch.
+Recording is cheap and does not wait for the device. In a few steps of each epoch, the norms of
+gradients and of updates are stored on the device. The norms are read at the end of the epoch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..contracts import Outputs
 from .model import FusionModel
 
 _SAMPLED_STEPS = 4  # steps recorded per epoch
-_EVERY = 10  # layers are written at epochs 1, 2, 4, 8, ... and at multiples of this
+_EVERY = 10  # layers are written at epochs 1, 2, 4, 8, ... and at multiples of _EVERY
 
 
 class Recorder:
@@ -70,7 +70,7 @@ class Recorder:
     def epoch(self, epoch: int, last: bool) -> dict[str, Any]:
         """Return ``gradient.m``, ``update.m`` and ``layers`` over the steps since the last call.
 
-        ``layers`` is included at some epochs only, and at the `last`.
+        ``layers`` is included only at some epochs and if `last` is True.
         """
         if not self._sums:
             return {}
@@ -124,9 +124,10 @@ def _sizes(squares: Tensor) -> tuple[list[float], list[float]]:
 def validation_record(out: Outputs) -> dict[str, float]:
     """Return diagnostics of the outputs on validation clips, besides scores such as UAR.
 
-    ``entropy`` of the predictions in nats, also of each probe (``entropy.m``); ``val_loss.m`` of
-    the probes; ``norm.m``, ``spread.m`` and ``rank.m`` of the embeddings; ``agreement``, the mean
-    share of clips for which two probes predict the same class.
+    ``entropy`` is the mean entropy of the predictions in nats, and ``entropy.m`` the mean entropy
+    of the probe of modality m. ``val_loss.m`` is the cross-entropy of the probe. ``norm.m``,
+    ``spread.m`` and ``rank.m`` describe the embeddings (:func:`embedding_sizes`). ``agreement`` is
+    the share of clips for which two probes predict the same class, averaged over pairs of probes.
     """
     record = {"entropy": _entropy(out.logits.cpu())}
     probes = {m: scores.cpu() for m, scores in out.unimodal.items()}
@@ -152,8 +153,8 @@ def embedding_sizes(embeddings: Tensor) -> dict[str, float]:
 
     The effective rank is exp(H(p)), where p are the singular values of the centred embeddings
     divided by their sum (Roy and Vetterli 2007, "The effective rank: a measure of effective
-    dimensionality", EUSIPCO). It is 1 if all embeddings are on a line, D if they vary equally in
-    every direction, and 0 if they do not vary.
+    dimensionality", EUSIPCO). The effective rank is 1 if all embeddings are on a line, D if all
+    directions have the same variance, and 0 if all embeddings are equal.
     """
     z = embeddings.double()
     centred = z - z.mean(dim=0)
@@ -172,7 +173,7 @@ def _entropy(logits: Tensor) -> float:
 
 
 def _short(value: float) -> float:
-    """Round to five significant digits, because people read the records of the epochs, too."""
+    """Round to five significant digits, which makes the records of the epochs easier to read."""
     return float(f"{value:.5g}")
 
 

@@ -1,9 +1,9 @@
-"""Checks of the types and shapes that plugins return, at the place where they return them.
+"""Checks of the types and shapes of values that plugins return, directly after each call.
 
-A comparison of shapes does not wait for the device; values are not checked. Without these checks
-a wrong shape causes an error much later, outside the plugin, or broadcasts without any error.
+The checks compare shapes but not values, and therefore do not wait for the device. Without these
+checks a wrong shape causes an error much later, outside the plugin, or broadcasts silently.
 
-Every function returns the value if it is right, and raises a PluginError if it is wrong. The
+Every function returns a valid value unchanged, and raises a PluginError for an invalid value. The
 message names the plugin, the method, the value returned and the value expected.
 """
 
@@ -98,7 +98,7 @@ def losses(plugin: object, method: str, value: Any) -> dict[str, Tensor]:
 
 
 def clips(plugin: object, method: str, value: Any, modalities: int) -> Clips:
-    """Check that `value` is a `Clips` with at least one index, and one row of `present` each."""
+    """Check that `value` is a `Clips` with at least one index and a `present` row per index."""
     instance(plugin, method, value, Clips)
     indices, present = (getattr(array, "shape", None) for array in (value.indices, value.present))
     fits = indices is not None and len(indices) == 1 and indices[0] > 0

@@ -59,8 +59,8 @@ class Stepper:
         self.graphs = Graphs.for_training(context.config, features.device)
         self.finite = FiniteCheck(context.config, features.device)
         self.separate = any(b.separate for b in balancers)
-        # Whether a balancer hides modalities follows from its class: reading the tensor itself
-        # would wait for the device.
+        # The class of a balancer shows whether the balancer hides modalities. Reading the tensor
+        # of visible modalities would wait for the device.
         self.absences = any(
             type(b).present is not Balancer.present or type(b).clips is not Balancer.clips
             for b in balancers
@@ -120,7 +120,7 @@ class Stepper:
     def _encode(self, step: Step) -> None:
         with self.context.autocast():
             step.encoded = self.model.encode(step.inputs, step.presence, self.graphs)
-        for name in ("embeddings", "unimodal_logits"):  # cached for the branches' old weights
+        for name in ("embeddings", "unimodal_logits"):  # cached values of the old weights
             step.__dict__.pop(name, None)
 
     def _passes(self, step: Step) -> list[Pass]:
@@ -135,7 +135,7 @@ class Stepper:
         names = set(self.model.modalities if current.modalities is None else current.modalities)
         if names & reached:
             self._encode(step)
-        step.__dict__.pop("unimodal_logits", None)  # cached for the probes' old weights
+        step.__dict__.pop("unimodal_logits", None)  # cached value is from the probes' old weights
         step.current = current
         losses = self._losses(step, names)
         # The probes learn once per step, in its first pass.
@@ -170,7 +170,7 @@ class Stepper:
                 "representations",
                 balancer.representations(inputs, step),
                 like=inputs,
-                axes=2,  # a map may get another grid
+                axes=2,  # a balancer may change the grid of a map
             )
         present = step.present if self.absences or step.presence is not None else None
         if len(names) < len(inputs):
@@ -217,7 +217,7 @@ class Stepper:
     def _probe_gradients(
         self, losses: Sequence[Tensor]
     ) -> dict[str, list[tuple[nn.Parameter, Tensor]]]:
-        """Set the probes' gradients; return those of the branches, by modality.
+        """Set the probes' gradients; return the branches' gradients of these losses, by modality.
 
         If the strategy takes maps, the loss of a probe reaches the pooling of the branch. Otherwise
         the loss reaches no weight of the branch.
@@ -290,7 +290,7 @@ class Stepper:
 def laid_out(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
     """Copy a gradient into the memory layout of its parameter, as ``backward`` does.
 
-    ``autograd.grad`` returns the gradients of convolutions in another layout, which fused
-    optimisers would misread as the parameter's.
+    ``autograd.grad`` returns the gradients of convolutions in another layout. Fused optimisers
+    would read such a gradient as if its layout were the parameter's layout.
     """
     return torch.empty_like(parameter).copy_(gradient)

@@ -39,8 +39,9 @@ class Progress:
 
     `step` counts batches, and `updates` counts optimiser steps; a batch may have several.
     `best_score` is the score by which the best epoch was chosen (a mean over epochs), and
-    `best_uar` the validation UAR of that epoch alone. `start` is the validation record of a model
-    that starts from the baselines, before its first step: epoch 0, which may be the best.
+    `best_uar` is the validation UAR of the best epoch alone. `start` is the validation record of
+    epoch 0, before the first step of a model that starts from the baselines. Epoch 0 may be the
+    best epoch.
     """
 
     epoch: int = 0
@@ -56,10 +57,11 @@ class Progress:
 
 
 class Trainer:
-    """Training of one model on one split; :meth:`fit` leaves the weights of the best epoch.
+    """Training of one model on one split; after :meth:`fit` the model has its best weights.
 
-    The best epoch has the highest validation UAR, averaged over the last ``train.smooth`` epochs
-    up to it; among equals, the lowest validation loss. A model that starts from the baselines is
+    The weights are those of the epoch with the highest validation UAR, averaged over the last
+    ``train.smooth`` epochs. Of epochs with the same averaged UAR, the epoch with the lowest
+    validation loss is the best. A model that starts from the baselines is
     also validated before its first step, as epoch 0. The trainer never uses the test part.
 
     Parameters
@@ -85,8 +87,8 @@ class Trainer:
         File for the state after each epoch. A training whose checkpoint exists resumes from it,
         with the same result as a training without interruption.
     on_epoch : callable, optional
-        Function that receives the metrics of each epoch. After a resumption it receives those of
-        the earlier epochs first.
+        Function that receives the metrics of each epoch. A resumed training first passes the
+        metrics of the earlier epochs.
 
     Raises
     ------
@@ -265,10 +267,10 @@ class Trainer:
     # -- metrics and the best epoch --------------------------------------------------
 
     def _train_metrics(self, batch_scores: list[BatchScores]) -> dict[str, float]:
-        """Return UAR, and the probes' losses, on the augmented training clips with dropout."""
+        """Return UAR and the probes' losses on training clips, with augmentation and dropout."""
         record: dict[str, float] = {}
         for name in batch_scores[0][1]:
-            # The metrics of a modality are over the clips that have it.
+            # The metrics of a modality use only the clips that have the modality.
             rows = [None if p is None else p.rows.get(name) for _, _, p in batch_scores]
             pairs = list(zip(batch_scores, rows, strict=True))
             labels = torch.cat([_at(y, r) for (y, _, _), r in pairs])
@@ -300,8 +302,8 @@ class Trainer:
         return round(float(uar(matrix)), 5)
 
     def _keep_best(self, record: Mapping[str, Any]) -> None:
-        # A single epoch's score on a few speakers is mostly luck, and the highest of many scores
-        # is the luckiest. A mean over some epochs predicts the score on new speakers better.
+        # A single epoch's score on a few speakers depends mostly on chance, and the highest of
+        # many scores is biased upwards. A mean over epochs predicts scores on new speakers better.
         if not record.get("candidate", True):
             return
         # The history starts at epoch 1, so epoch 0 does not enter the means of later epochs.

@@ -1,12 +1,13 @@
 """Branches as CUDA graphs: one kernel launch per pass instead of a hundred.
 
-A small network leaves a GPU waiting for Python. As a CUDA graph that is recorded once and
-replayed, the forward pass and the backward pass are one launch each. Losses, strategies, balancers
-and the optimiser do not change: for autograd a recorded branch is one operation.
+With a small network, a GPU mostly waits for Python. A CUDA graph is recorded once and replayed,
+so that the forward pass and the backward pass are one launch each. Losses, strategies, balancers
+and the optimiser do not change, because autograd treats a recorded branch as one operation.
 
-A recording is used only if it reproduces the branch on a batch that it was not recorded with: the
-same output, gradients and running statistics. If it differs, or if recording fails, the branch
-runs without a recording, and the summary of the training contains the reason.
+Each recording is checked on a batch with other values than the recorded batch. A recording is used
+only if output, gradients and running statistics are the same as those of the branch. Otherwise, or
+if recording fails, the branch runs without a recording. The summary of the training then contains
+the reason.
 
 The cost is memory: each recording keeps the activations of one batch until the training ends.
 """
@@ -30,9 +31,9 @@ from . import distributed
 
 Call = Callable[[Tensor], Tensor]
 
-_WARM_UPS = 3  # runs that CUDA's libraries may need until they have chosen their kernels
+_WARM_UPS = 3  # runs after which CUDA's libraries have chosen their kernels
 _MOST = 4  # recordings per branch: batches of an epoch have two sizes, and stages differ
-_TOLERANCE = 0.02  # relative; the order of additions in bfloat16 changes results by much less
+_TOLERANCE = 0.02  # relative; in bfloat16 the order of additions has a much smaller effect
 _FLOOR = 1e-3  # share of the whole gradient's norm; a bias before a normalisation has only noise
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -45,7 +46,7 @@ class Tape(Protocol):
         ...
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-        """Record `call`; return the tensor it writes to and a function that replays it."""
+        """Record `call`, and return its output tensor and a function that replays the recording."""
         ...
 
 
@@ -71,7 +72,7 @@ class CudaTape:
         RuntimeError
             If `call` waits for the device.
         """
-        # On a separate stream, because some libraries keep a workspace per stream.
+        # The runs use a separate stream, because some libraries keep a workspace per stream.
         with self._side_stream():
             for _ in range(_WARM_UPS):
                 call()
@@ -83,7 +84,7 @@ class CudaTape:
                 torch.cuda.set_sync_debug_mode(before)
 
     def record(self, call: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-        """Record `call` as a CUDA graph; return the tensor it writes to and the replay function.
+        """Record `call` as a CUDA graph, and return its output tensor and the replay function.
 
         Raises
         ------
@@ -135,7 +136,7 @@ class Graphs:
     Attributes
     ----------
     plain : dict of str
-        Branches that are not recorded -> the reason.
+        Reason why a branch is not recorded, by branch.
     """
 
     def __init__(self, tape: Callable[[torch.device], Tape] = CudaTape) -> None:
@@ -147,19 +148,19 @@ class Graphs:
     @classmethod
     def for_training(cls, config: TrainConfig, device: torch.device) -> Graphs | None:
         """Return the recordings of a new training; None if recording would not help."""
-        # Compiled branches launch few kernels, distributed ones wait for other processes inside,
-        # and the profiler would not see the operations of a recording.
+        # Compiled branches launch few kernels. Distributed branches wait for other processes during
+        # a pass. The profiler would not see the operations of a recording.
         if device.type != "cuda" or config.compile or not config.graphs:
             return None
         return None if distributed.launched() or profiler.active is not None else cls()
 
     def apply(self, name: str, branch: Branch, call: Call, x: Tensor) -> Tensor:
-        """Return ``call(x)``, where `call` is a method of `branch`; by a recording if possible."""
+        """Return ``call(x)`` for a method `call` of `branch`, from a recording if possible."""
         recording = self._recording(name, branch, call, x)
         return call(x) if recording is None else recording(x)
 
     def summary(self) -> dict[str, str]:
-        """Return ``"recorded"``, or the reason why a branch was not recorded, by branch."""
+        """Return, by branch, ``"recorded"`` or the reason why the branch was not recorded."""
         hooked = dict.fromkeys(self._hooked, "it has hooks, which a recording would skip")
         return {**hooked, **dict.fromkeys(self._recordings, "recorded"), **self.plain}
 
@@ -214,7 +215,7 @@ class Recording:
     branch : Branch
         The branch, in the mode to record.
     call : callable
-        Method of the branch to record: (B, ...) -> tensor.
+        Method of the branch to record, which maps a batch (B, ...) to a tensor.
     example : Tensor
         A batch.
     tape : Tape
@@ -235,11 +236,11 @@ class Recording:
         self._branch, self._call = branch, call
         self._number = 0
         self._live: Tensor | None = None
-        # Recorded with other values than the example's, so that the check on the example detects
-        # operations that depend on the values of the recorded batch.
+        # The recorded batch has other values than the example. The check on the example therefore
+        # detects operations that depend on the values of the recorded batch.
         self._x = example.detach().clone(memory_format=torch.preserve_format).mul_(0.75)
-        # Aliases of the parameters, because the parameters themselves also belong to the autograd
-        # graph of the last step, which is on a stream that is not recorded.
+        # The recording uses aliases of the parameters. The parameters themselves belong to the
+        # autograd graph of the last step, on a stream that is not recorded.
         self._inside = _Inside(branch, call)
         self._aliases = {
             name: p.detach().requires_grad_()
@@ -279,7 +280,7 @@ class Recording:
         Raises
         ------
         TrainingError
-            If pass `number` is not the last one, so that its activations are overwritten.
+            If pass `number` is not the last pass: a later pass has overwritten its activations.
         """
         if number != self._number:
             raise TrainingError(
@@ -299,7 +300,7 @@ class Recording:
     # -- recorded functions --------------------------------------------------------------
 
     def _run(self) -> Tensor:
-        # Without the autocast cache: each replay must convert the weights to bfloat16 again.
+        # The autocast cache is off, because each replay must convert the weights to bfloat16.
         kind = self._x.device.type
         enabled, dtype = _arithmetic(self._x.device)
         self._live = None
@@ -320,7 +321,7 @@ class Recording:
         self._back()
 
     def _reached(self) -> list[nn.Parameter]:
-        """Return the parameters that the output depends on; allocate their gradients."""
+        """Allocate gradients, and return the parameters that the output depends on."""
         out = self._run()
         self._gradient = torch.ones_like(out)
         if not out.requires_grad:
@@ -350,14 +351,15 @@ class Recording:
         """Return the output (in a list), gradients and buffers after one pass of `call` on `x`."""
         with untouched(self._branch, x.device), torch.enable_grad():
             out = call(x)
-            # Uneven weights: after a normalisation, the gradient of a plain sum is only rounding.
+            # A weighted sum is needed: after a normalisation, the gradient of a plain sum is 0
+            # apart from rounding.
             uneven = torch.linspace(-1.0, 1.0, out.numel(), device=x.device).to(out.dtype)
             grads = torch.autograd.grad(out, self.parameters, uneven.view(out.shape))
             return [[out.detach()], list(grads), [b.clone() for b in self._branch.buffers()]]
 
 
 class _Inside(nn.Module):
-    """Module around one method of a branch, whose parameters can be replaced for one call."""
+    """Module that calls one method of a branch; one call may use other parameters."""
 
     def __init__(self, branch: Branch, call: Call) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ def _own_card() -> torch.device:
 
 
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of `wanted`; ``"auto"`` is bfloat16 if native on `device`, else float32."""
+    """Return the dtype of `wanted`; ``"auto"`` is bfloat16 on a `device` with native support."""
     if wanted == "auto":
         return torch.bfloat16 if _native_bfloat16(device) else torch.float32
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
@@ -53,7 +53,7 @@ def _native_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        # torch has no public function for this check; without the private ones, use float32.
+        # torch has no public function for this check. Without the private functions, use float32.
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
     return False

@@ -1,11 +1,11 @@
 """Distributed training: several processes, started by ``torchrun``, train one model together.
 
 Each process has the whole model and reads every batch. The branches take most of the time, so each
-process computes them for its share of the batch's clips, and the outputs are gathered. Probes,
-strategy, losses and balancers then work on the whole batch in every process, so a balancer sees
-the same values as in a single process. Batch normalisation takes its statistics over all shares,
-and gradients of the branches are summed over the processes. Every process therefore takes the same
-step as a single process would with the same batch.
+process runs the branches on its share of the batch's clips only. The outputs are then gathered.
+In every process, probes, strategy, losses and balancers work on the whole batch, so a balancer
+sees the same values as in a single process. Batch normalisation takes its statistics over all
+shares, and gradients of the branches are summed over the processes. Every process therefore takes
+the step that a single process would take with the same batch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def launched() -> bool:
 
 
 def leads() -> bool:
-    """Return whether this process writes files and messages: the first, or the only one."""
+    """Return whether this process writes files and messages, as the first or only process."""
     return not launched() or dist.get_rank() == 0
 
 
@@ -66,13 +66,13 @@ def processes_on_machine() -> int:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Join all processes of ``torchrun`` into a group; end the tasks of the others afterwards."""
+    """Join all processes of ``torchrun`` into a group; at exit, end the other processes' tasks."""
     global _tasks
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     _tasks = dist.new_group(backend="gloo", timeout=_TIMEOUT)
     yield
-    # Not in a `finally`: after an error other processes may be waiting in the middle of a step.
-    # torchrun ends them when it sees this process fail.
+    # This code is not in a `finally`: after an error, other processes may be waiting in the middle
+    # of a step. torchrun ends those processes when this process fails.
     if leads():
         send_task(None)
     _tasks = None
@@ -95,7 +95,7 @@ def received_tasks() -> Iterator[Any]:
 
 
 def from_first_process(decision: T) -> T:
-    """Return the first process's `decision` in every process, because rounding may differ."""
+    """Return the first process's `decision`, because rounding differs between processes."""
     if not launched():
         return decision
     values: list[Any] = [decision]
@@ -130,8 +130,8 @@ class Sharing:
                     )
 
     def apply(self, branch: Callable[[Tensor], Outputs], x: Tensor) -> Outputs:
-        """Return `branch` of all clips `x`, (B, ...); each process computes its share of them."""
-        if len(x) < 2 * self.size:  # every process computes all clips; their gradients count once
+        """Return `branch(x)` for all clips `x`, (B, ...); each process computes a share."""
+        if len(x) < 2 * self.size:  # every process computes all clips; gradients count once
             embedding, maps = branch(x)
             return _Once.apply(embedding, self.size), (  # type: ignore[no-untyped-call]
                 None if maps is None else _Once.apply(maps, self.size)  # type: ignore[no-untyped-call]
@@ -220,9 +220,9 @@ class _Sum(torch.autograd.Function):
 def _normalised(
     sharing: Sharing, local: Callable[[Tensor], Tensor], norm: _BatchNorm, x: Tensor
 ) -> Tensor:
-    """Apply batch normalisation over all shares, (B, C, ...); `local` if the batch is not split.
+    """Apply batch normalisation over all shares (B, C, ...), or `local` if the batch is not split.
 
-    torch's SyncBatchNorm works on CUDA only.
+    torch's own SyncBatchNorm works on CUDA only.
     """
     if not (norm.training and sharing.split):
         return local(x)

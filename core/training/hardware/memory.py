@@ -23,11 +23,11 @@ _KEEP = (
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, for reuse in the next step.
 
-    A step on a CPU allocates the same large tensors again and again. If they are returned to the
-    operating system in between, every page is allocated and cleared again, which takes up to a
-    fifth of a step, depending on their placement. Call this only in processes that do nothing
-    else but train: they hold their memory until they end. Without GNU's C library there is no
-    effect.
+    Every step on a CPU allocates large tensors of the same sizes. If freed memory is returned to
+    the operating system, every page is allocated and cleared again in the next step. The extra
+    work takes up to a fifth of a step. Call this function only in processes that do no other work
+    than training, because these processes hold their memory until they end. The function has an
+    effect only with GNU's C library.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
@@ -39,9 +39,9 @@ def keep_freed_memory() -> None:
 class PeakMemory:
     """Peak memory since the creation of this object.
 
-    The memory is that of the device on CUDA, else that of this process. Only Linux can reset the
-    peak of a process. On other systems the figure is unknown, because it would include earlier
-    trainings of the same process.
+    On CUDA the figure is the memory of the device, otherwise the memory of this process. Only
+    Linux can reset the peak of a process. On other systems the figure is None, because the peak
+    would include earlier trainings of the same process.
     """
 
     def __init__(self, device: torch.device) -> None:
