@@ -19,7 +19,8 @@ from .shards.rows import Array, PackedRows, ShardFile, stored_dtype
 from .shards.shard import checksum
 
 Verify = Literal["open", "always"]
-# (path of a removed shard, its fingerprint, keys) -> the same arrays in their new shards
+# Function that takes the path of a removed shard, the fingerprint of this shard, and keys. The
+# function returns the same arrays from the shards that hold these arrays now.
 Reopen = Callable[[Path, Fingerprint, list[str]], "FeatureArray"]
 VERIFY: tuple[str, ...] = get_args(Verify)
 
@@ -149,10 +150,11 @@ class FeatureArray:
     def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
         """Open files if needed; return the rows and, of mapped files, the bytes by file number."""
         opened = self._opened
-        if opened.process != os.getpid():  # forked: HDF5 handles belong to the parent
+        if opened.process != os.getpid():  # after a fork, HDF5 handles belong to the parent
             opened = self._opened = _Opened()
-        # Two threads may both open a file; this only costs time. Rows are stored before raw
-        # bytes: a thread that sees equally many of both can rely on all files being mapped.
+        # If two threads open the same file at once, only time is lost. Rows are stored before raw
+        # bytes. A thread that sees as many entries of bytes as of rows knows that all files are
+        # mapped.
         for number in set(files) - opened.rows.keys():
             rows = opened.rows[number] = self._open_one(number)
             if isinstance(rows, np.ndarray):
@@ -192,7 +194,7 @@ class FeatureArray:
 
 
 class _Opened:
-    """Open files of one process: by file number, the rows, and the bytes if the file is mapped."""
+    """Open files of one process, by file number: the rows, and for mapped files also the bytes."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -246,7 +248,7 @@ def _fill(
     out: Array, opened: Mapping[int, _Rows], files: Sequence[int], rows: npt.NDArray[np.int64]
 ) -> None:
     if len(opened) == 1 and isinstance(whole := next(iter(opened.values())), np.ndarray):
-        # mode="clip" because "raise" would copy through a buffer; rows are in range.
+        # All rows are in range. mode="clip" avoids the buffer copy of mode="raise".
         np.take(whole, rows, axis=0, out=out, mode="clip")
         return
     for place, (number, row) in enumerate(zip(files, rows.tolist(), strict=True)):

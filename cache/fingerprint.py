@@ -64,7 +64,7 @@ class Fingerprint:
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_shape(self.shape)
-        # numpy has several spellings of one type.
+        # numpy accepts several names for the same type.
         object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         size = len(self.canonical())
@@ -75,7 +75,7 @@ class Fingerprint:
             )
 
     def canonical(self) -> str:
-        """Return the one text of this fingerprint, the same in every process and Python version.
+        """Return this fingerprint as text, which is equal in every process and Python version.
 
         The text is ASCII JSON with sorted keys, no spaces, and each float as the shortest text that
         reads back as the same value.
@@ -219,8 +219,8 @@ def digest_many(
     """Return the keys of many recordings, each given as (path, start, end).
 
     A file with many segments is read once. A file that can't be read gets a new key at every call.
-    No array is stored under such a key, so a build tries to compute it and fails with the reason,
-    as for any other damaged recording.
+    No array is stored under this new key. A build therefore tries to compute the array and records
+    a failure with the reason, as for any other damaged recording.
 
     Returns
     -------

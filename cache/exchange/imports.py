@@ -155,7 +155,8 @@ def import_feature(
 def _alone(cache: FeatureCache, name: str, version: str) -> AbstractContextManager[Claims]:
     """Return a context manager that excludes other imports of this version of the feature.
 
-    Two imports at once could both find the cache empty, and store different arrays.
+    Without this exclusion, two imports at once could both find the cache empty and store different
+    arrays.
     """
     try:
         cache.root.mkdir(parents=True, exist_ok=True)
@@ -300,7 +301,7 @@ class _Survey:
     new : list of int
         Rows to store.
     checksums : list of int
-        Checksums of their arrays.
+        Checksums of the arrays of these new rows.
     present, repeated : int
         See :class:`ImportReport`.
     """
@@ -313,7 +314,7 @@ class _Survey:
 
 def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
     stored = _checksums(cache, rows)
-    first: dict[str, tuple[int, int]] = {}  # key -> row and checksum
+    first: dict[str, tuple[int, int]] = {}  # row and checksum by key
     repeated = 0
     for row, key in enumerate(rows.keys):
         claims.renew()
@@ -343,7 +344,7 @@ def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
 
 
 def _checksums(cache: FeatureCache, rows: _Rows) -> dict[str, int]:
-    """Return key -> checksum for the rows that the cache already has."""
+    """Return a mapping from key to checksum for the rows that the cache already has."""
     catalogue = cache.catalogue(rows.fingerprint)
     at = catalogue.find(rows.keys)
     return {

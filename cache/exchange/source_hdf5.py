@@ -24,7 +24,7 @@ _NEEDED = (
 
 @contextlib.contextmanager
 def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[Source]:
-    """Open a dataset as a source: `dataset` if given, else that called `name`, else the only one.
+    """Open a dataset as a source: `dataset`, or the dataset called `name`, or the only dataset.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def _choose(
 
 
 def _count(data: h5py.Dataset) -> int | None:
-    """Return the number of keys or paths for the arrays of a dataset, or None if there are none."""
+    """Return the number of keys or paths of a dataset's arrays; None if both are missing."""
     for name in ("keys", "paths"):
         column = data.parent.get(name)
         if isinstance(column, h5py.Dataset) and column.ndim == 1:

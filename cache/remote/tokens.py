@@ -52,7 +52,7 @@ def read_token(path: Path, hint: str = _CREATE_HINT) -> str:
 
 
 def token_from_environment() -> str | None:
-    """Return the token for reading another machine's cache, or None if none is set.
+    """Return the token for reading another machine's cache, or None if no token is set.
 
     The token is the value of ``FUSION_CACHE_TOKEN``, or the first line of the file that
     ``FUSION_CACHE_TOKEN_FILE`` names.

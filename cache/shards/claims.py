@@ -1,15 +1,15 @@
 """Claims on items, so that builders running at the same time do not compute an item twice.
 
-A builder creates a claim before it computes an item and removes the claim when the item's shard is
+A builder creates a claim before computing an item and removes the claim when the item's shard is
 written. A claim is a hard link, named after the item, to a file that names the owner. Creating a
 link whose name must not exist yet is one atomic step on every file system, network file systems
-included. Of two builders, only one can therefore claim the item. The other builder waits for
-the item at its end, and computes the item if it is still missing.
+included. Only one of two builders can therefore claim the item. The other builder computes all
+other items first, then waits for the item, and computes the item if the item is still missing.
 
-Claims are advisory. A claim expires when its process is dead. Without renewal, a claim of a process
-on another machine, whose state can't be checked, expires after ten minutes. A claim of a process on
-this machine, whose process number may have been reused, expires after an hour. In the worst case an
-item is computed twice, and two equal copies are stored.
+Claims are advisory. A claim expires when its process is dead. The state of a process on another
+machine can't be checked, so such a claim expires ten minutes after the last renewal. The number of
+a process on this machine may have been reused, so such a claim expires an hour after the last
+renewal. In the worst case an item is computed twice, and two equal copies are stored.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Claims:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / CLAIMS
-        self._name: Path | None = None  # file that names this process; claims are links to it
+        self._name: Path | None = None  # names this process; claims are links to this file
         self._claims: list[Path] = []
         self._renewed = time.monotonic()
 
@@ -52,7 +52,7 @@ class Claims:
 
     def __exit__(self, *_: object) -> None:
         for path in self._claims:
-            if _is_mine(path):  # unless another process considered us dead and took over
+            if _is_mine(path):  # else another process has taken over the claim
                 with contextlib.suppress(OSError):
                     path.unlink()
         if self._name is not None:
@@ -114,13 +114,14 @@ class Claims:
 def alone(folder: Path, task: str, message: str) -> Iterator[Claims]:
     """Let only one process at a time perform `task` on a folder.
 
-    The context yields claims. During long work, call their ``renew`` between the steps.
+    The context yields a :class:`Claims`. During long work, call :meth:`Claims.renew` between the
+    steps.
 
     Parameters
     ----------
     task : str
         Name of the work that only one process may do at a time.
-    others : str
+    message : str
         Error message to raise if another process performs the task.
 
     Raises
@@ -182,8 +183,8 @@ def remove_dead_claim(path: Path) -> bool:
     OSError
         If the claim can't be removed.
     """
-    # Renaming comes first, so that only one of several processes gets the claim. The claim is
-    # checked after that, because another process may have taken it over in the meantime.
+    # Renaming comes first, so that only one of several processes gets the claim. After that, the
+    # claim is checked, because another process may have taken over the claim in the meantime.
     aside = temporary_name(path.parent)
     try:
         path.rename(aside)
@@ -246,9 +247,9 @@ def _alive(path: Path) -> bool:
     except OSError:
         return False
     owner = _owner(path)
-    if owner is None:  # being written, or without an owner
+    if owner is None:  # the file is being written, or has no owner
         return age < _RENEW_SECONDS and path.exists()
     if owner[0] == SYSTEM:
-        # The limit of an hour: a process number can be reused.
+        # A claim expires after an hour, because a process number can be reused.
         return not is_dead(*owner) and age < ABANDONED_SECONDS
     return age < _LEASE_SECONDS

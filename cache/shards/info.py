@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..fingerprint import Fingerprint
 
-# Parentheses in HDF5 messages: a text, then numbers and addresses, and the system's reason.
+# An HDF5 message has parentheses with a text, numbers and addresses, and the system's reason.
 _HDF5 = re.compile(r"\((?P<words>[^():]+): [^()]*? = [^()]*\)", re.DOTALL)
 _OPENING = re.compile(
     r"(\[Errno \d+\] )?Unable to (synchronously )?open file \((?P<words>[^()]*)\)"
@@ -20,7 +20,7 @@ _SYSTEM = re.compile(r"error message = '(?P<words>[^']*)'")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """File of the cache that was skipped; the items it held count as missing.
+    """File of the cache that was skipped; the items in this file count as missing.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ def _words(match: re.Match[str]) -> str:
 
 
 def closed_folder(folder: Path) -> Problem | None:
-    """Return the reason why a folder can't be read; None if it can be read or does not exist."""
+    """Return the reason why a folder can't be read; None for a readable or missing folder."""
     try:
         with os.scandir(folder):
             (folder / os.pardir).stat()  # entering a folder needs a separate permission

@@ -48,7 +48,7 @@ class ShardFile:
     count : int
         Number of arrays.
     offset : int or None
-        Byte at which the arrays begin; None if they are packed.
+        Byte at which the arrays begin; None if the arrays are packed.
     size : int
         Bytes of the whole file.
     time : int
@@ -78,7 +78,7 @@ class ShardFile:
         return stored_dtype(self.fingerprint)
 
     def rows(self) -> Array | PackedRows:
-        """Return the arrays, (n, ...), read-only; each is read when it is indexed.
+        """Return the arrays, (n, ...), read-only; an array is read when its row is indexed.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class PackedRows:
     """Compressed arrays of a shard, each unpacked when it is read.
 
     A `PackedRows` keeps the file open. HDF5 handles do not survive a fork, so each process needs
-    its own object (:class:`FeatureArray` takes care of that).
+    its own `PackedRows`. :class:`FeatureArray` creates a new `PackedRows` in each process.
     """
 
     def __init__(self, file: ShardFile) -> None:

@@ -1,4 +1,4 @@
-"""Shard: one HDF5 file of arrays, written whole or not at all, and never changed.
+"""Shard: an HDF5 file of arrays, never visible incomplete and never changed.
 
 ====================  ====================  ================================================
 in the file           type                  meaning
@@ -151,7 +151,7 @@ class Shard:
                 size, time = status.st_size, status.st_mtime_ns
             else:
                 size, time = stream.seek(0, 2), -1
-            # A shard never changes, so it needs no lock, which network file systems may lack.
+            # A shard never changes and needs no lock. Network file systems may lack locks.
             with (
                 contextlib.nullcontext() if stream else undisturbed(path),
                 h5py.File(path if stream is None else stream, "r", locking=False) as file,
@@ -194,12 +194,12 @@ def _check_format(path: Path, file: h5py.File) -> None:
 class NewerShardError(ShardError):
     """Shard written by a newer version of fusion.
 
-    Nothing is wrong with the file, so no command may delete it.
+    The file is not damaged. Therefore no command may delete the file.
     """
 
 
 class ForeignShardError(ShardError):
-    """Sound HDF5 file that fusion did not write for this feature, so no command may delete it."""
+    """Intact HDF5 file that fusion did not write for this feature; no command may delete it."""
 
 
 def _read(path: Path, file: h5py.File, size: int, time: int) -> Shard:
