@@ -1,4 +1,4 @@
-"""Arrays of one feature by row, gathered from memory-mapped shards in the order of their keys."""
+"""Arrays of one feature by row: row i is the array of key i, read from memory-mapped shards."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class FeatureArray:
     """One feature for a list of keys, read from memory-mapped shards.
 
     :meth:`FeatureCache.open` returns a FeatureArray. A FeatureArray can be pickled, and several
-    threads can use it at once. Every process, forked ones included, opens the files when the
-    process first reads them. The array can therefore serve as the data set of a
+    threads can use it at once. Every process, also a forked process, opens the files when the
+    process first reads an array. The array can therefore serve as the data set of a
     :class:`torch.utils.data.DataLoader` with any number of workers.
 
     Attributes
@@ -91,14 +91,14 @@ class FeatureArray:
         return self.take(list(indices))
 
     def take(self, indices: npt.ArrayLike, out: Array | None = None) -> Array:
-        """Gather rows, like ``numpy.take(self, indices, axis=0)``.
+        """Return the rows at `indices`, like ``numpy.take(self, indices, axis=0)``.
 
         Parameters
         ----------
         indices : array of int
             (B,); negative indices count from the end.
         out : array, optional
-            (B, ...) of this dtype; the rows are written into it.
+            (B, ...), of the same dtype as `self`; receives the rows.
 
         Returns
         -------
@@ -203,7 +203,7 @@ class _Opened:
 
 
 class _MovedRows:
-    """Rows of a shard that was rewritten (packed, unpacked, tidied) after it was found."""
+    """Rows of a shard that was rewritten (e.g. packed or unpacked) after the shard was found."""
 
     def __init__(self, array: FeatureArray, new_row: dict[int, int]) -> None:
         self._array = array
@@ -234,7 +234,7 @@ def _join_rows(
     starts: npt.NDArray[np.int64],
     size: int,
 ) -> npt.NDArray[np.uint8]:
-    """Return rows of several mapped files as one array of bytes, row after row.
+    """Return rows of several mapped files as one contiguous array of bytes.
 
     The rows are joined as bytes in a single copy. Fancy indexing by file copies everything twice,
     and views of arrays take longer to create.

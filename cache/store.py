@@ -1,4 +1,4 @@
-"""Table of stored arrays by key, over a folder of shards: lookup, reading and adding."""
+"""Feature cache: lookup, reading and adding of arrays by key, in a folder of shards."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _results(
 ) -> Iterator[tuple[int, Result | Exception]]:
     """Yield (chunk number, result) as results arrive; the result is an error if a worker died.
 
-    Errors of the cache itself are raised, because no other chunk could succeed either.
+    An error of the cache, such as a full disk, is raised, because every other chunk would fail too.
     """
     pending: dict[Future[Result], int] = {}
     numbers = iter(range(len(chunks)))

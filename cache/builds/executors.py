@@ -24,7 +24,7 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Workers:
-    """A place to compute: an executor and its capacity.
+    """Means of computation: an executor and its capacity.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Workers:
     open : callable
         Opens the executor; each call opens a new one, so that a broken executor can be replaced.
     remote : bool
-        If true, the death of a worker appears as the error of the computation it ran.
+        If true, the death of a worker appears as an error of the worker's current computation.
     alive : callable
-        Returns whether results can still arrive.
+        Returns whether the workers can still send results.
     """
 
     size: int
@@ -47,7 +47,7 @@ class Workers:
     alive: Callable[[], bool] = lambda: True
 
     def at_most(self, processes: int | None) -> Workers:
-        """Return workers with at most this number of local processes.
+        """Return workers limited to the given number of local processes.
 
         Without a limit (None), and for a cluster, the workers are returned unchanged.
         """

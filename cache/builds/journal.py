@@ -166,7 +166,7 @@ class RegisteredRun:
 
     @property
     def is_local(self) -> bool:
-        """True if the run was registered on this machine, where its path is valid."""
+        """True if the run was registered on this machine, so that the path is valid."""
         return self.host == HOST
 
     @property
@@ -184,8 +184,8 @@ class RegisteredRun:
     def is_removed(self) -> bool:
         """True if the run directory is known to be removed.
 
-        If the parent folder does not exist either, the file system may just not be mounted; the run
-        then does not count as removed.
+        If the parent folder does not exist either, the file system may not be mounted. In this case
+        the run does not count as removed.
         """
         return self.is_local and not self.exists and self.path.parent.is_dir()
 
@@ -196,7 +196,7 @@ class RegisteredRun:
 
 
 def register_run(cache: FeatureCache, path: Path) -> None:
-    """Record that a run directory reads this cache, so that the features it needs are kept.
+    """Record that a run directory reads this cache, so that the run's features are kept.
 
     If the cache can't be written to, the run is not recorded. The garbage collector can't remove
     features from such a cache either.

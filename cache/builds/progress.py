@@ -127,7 +127,7 @@ class BuildReport:
     problems : list of Problem
         Files that were skipped; the items in these files counted as missing.
     absent : list of Failure
-        Items whose source does not have the feature, which is not a failure.
+        Items whose source does not have the feature; these items are not failures.
     """
 
     computed: int

@@ -38,7 +38,7 @@ class Item:
     source : object
         Input of the computation; picklable. Messages name the source by ``str(source)``.
     origin : str
-        Location of the source; stored with the array, so that it can be computed again.
+        Location of the source; stored with the array, so that the array can be computed again.
     group : str
         Group the item belongs to, e.g. the name of a corpus; stored with the array.
     file : FileState, optional
@@ -79,14 +79,15 @@ class Computation(Protocol):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the arrays: everything that determines their values."""
+        """Fingerprint of the arrays: everything that determines the values of the arrays."""
         ...
 
     def compute(self, source: Any) -> npt.NDArray[Any]:
         """Return the array of one source, with the fingerprint's shape and dtype.
 
-        Any exception makes this item a failure; the other items are still computed. Raise
-        :class:`~.errors.Absent` if the source does not have the feature, which is not a failure.
+        If this method raises an exception, the item counts as failed, and the other items are still
+        computed. If the source does not have the feature, raise :class:`~.errors.Absent`. Such an
+        item does not count as failed.
         """
         ...
 
@@ -157,7 +158,7 @@ class Chunk:
         return [claim_path(folder, item.key) for item in self.items]
 
     def of(self, positions: Iterable[int]) -> Chunk:
-        """Return a chunk of the items at these positions."""
+        """Return a chunk of the items at the given positions."""
         return replace(self, items=tuple(self.items[p] for p in positions))
 
     def one_by_one(self) -> Iterator[Chunk]:

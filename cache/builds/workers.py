@@ -1,4 +1,4 @@
-"""Pool of worker processes of one thread each, which end with their parent process."""
+"""Pool of single-threaded worker processes that end when the parent process ends."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class WorkerPool(ProcessPoolExecutor):
         return {worker.pid for worker in self._context.workers if worker.pid is not None}
 
     def crashed(self) -> set[int]:
-        """Return the process ids of the workers that crashed before the pool ended them.
+        """Return the process ids of the workers that crashed, not those that the pool ended.
 
         Call this method after the pool has ended.
         """

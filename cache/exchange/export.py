@@ -55,8 +55,8 @@ def export_feature(
 ) -> int:
     """Write the arrays of a feature to plain files.
 
-    Arrays are copied one at a time, and every array is compared with its checksum. Only
-    complete files appear.
+    Arrays are copied one at a time, and every array is compared with its checksum.
+    Only complete files appear.
 
     Parameters
     ----------
@@ -120,8 +120,8 @@ def _lines(
             f"({fingerprint.id}): there is nothing to export.",
             hint="fusion cache info lists the stored features.",
         )
-    # Arrays were computed roughly in the order of their sources. In this order each shard is
-    # read from beginning to end.
+    # Arrays were computed roughly in the order of their sources. In the order of the sources, each
+    # shard is read from beginning to end.
     return lines if keys is not None else sorted(lines, key=lambda line: (line.origin, line.key))
 
 

@@ -110,7 +110,7 @@ def import_feature(
     version : str
         Version of the arrays; arrays computed in another way need another version.
     dtype : str, optional
-        Type to convert the arrays to; by default they keep their type.
+        Type to convert the arrays to; by default the arrays keep their type.
     dataset : str, optional
         The dataset of an HDF5 file; by default the dataset called `name`, or the only dataset.
     root : path, optional
@@ -125,7 +125,8 @@ def import_feature(
     CacheError
         If a file is missing or can't be read; if arrays differ in shape or dtype, hold NaN or
         infinite values, or can't be represented in `dtype`; if a recording is in two rows with
-        different arrays, or the cache has another array for it. The message names the row.
+        different arrays, or the cache has another array for the recording. The message names
+        the row.
     StorageError
         If the cache is full or can't be written to.
     """
@@ -192,7 +193,7 @@ def _opened(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[
 def _fingerprint(source: Source, name: str, version: str, dtype: str | None) -> Fingerprint:
     """Return the fingerprint of all rows, which must agree in shape and dtype.
 
-    Only the headers of the files are read.
+    This function reads only the headers of the files.
     """
     if not source.places:
         raise CacheError("The source holds no arrays.")

@@ -32,7 +32,7 @@ LOOPBACK = "127.0.0.1"
 _GRACE_SECONDS = 5  # time to finish answers after Ctrl-C
 _IDLE_SECONDS = 10.0  # maximum time without a request per connection
 _MAX_CONNECTIONS = 512
-_OWN_FILES = 16  # open files besides those of connections
+_OWN_FILES = 16  # open files of the server that belong to no connection
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -51,7 +51,7 @@ def serve(
     root : Path
         The folder.
     host : str
-        Name or address of this machine to listen at.
+        Name or address of this machine at which the server listens.
     port : int
         Port; 0 for a free one.
     token : str, optional
@@ -144,7 +144,7 @@ def make_app(root: Path, *, token: str | None = None, hosts: list[str] | None = 
 
 
 class _Files:
-    """Handlers of pages and files; Starlette calls them in threads, and only for GET and HEAD."""
+    """Handlers of pages and files, which Starlette calls in threads, for GET and HEAD only."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -352,9 +352,9 @@ def _is_loopback(address: str) -> bool:
 @contextlib.contextmanager
 def _listening(host: str, address: _Address) -> Iterator[socket.socket]:
     family, name, port = address
-    # With TCP named, asyncio turns off Nagle's algorithm, which delays small answers by 40 ms.
+    # With IPPROTO_TCP, asyncio turns off Nagle's algorithm, which delays small answers by 40 ms.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        if os.name == "posix":  # elsewhere the option takes the port from a running server
+        if os.name == "posix":  # on Windows the option would take a running server's port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((name, port))

@@ -1,4 +1,4 @@
-"""Import source: an HDF5 file with a dataset of arrays, and datasets that name their recordings."""
+"""Import source: an HDF5 file with a dataset of arrays and datasets that name the recordings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterato
         If the dataset does not exist, or the file does not name the recordings of its arrays.
     """
     try:
-        # A large cache, so that a chunk of several rows is unpacked once and not for each row.
+        # With a large cache, a chunk of several rows is unpacked only once, not once per row.
         file = h5py.File(path, "r", locking=False, rdcc_nbytes=64 * 2**20)
     except OSError as error:
         raise CacheError(

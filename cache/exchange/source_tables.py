@@ -1,4 +1,4 @@
-"""Import sources: tables with a ``.npy`` file per row, or beside one ``.npy`` file for all rows."""
+"""Import sources: tables with a ``.npy`` file per row, or with one ``.npy`` file for all rows."""
 
 from __future__ import annotations
 

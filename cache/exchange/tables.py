@@ -1,4 +1,4 @@
-"""CSV and TSV files as rows that know their file and line."""
+"""CSV and TSV files as rows, each with the file and line number for messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remote folder, read through fsspec, with uniform errors for its many libraries."""
+"""Remote folder, read through fsspec, with the same exceptions for every protocol."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class RemoteFolder:
         return b"" if _status(result) == _BEYOND_THE_END else self._explain(result)
 
     def open(self, path: str) -> BinaryIO:
-        """Copy a file to this machine and open it; the next call invalidates the stream.
+        """Copy a file to this machine and open the copy; the next call invalidates the stream.
 
         The copy prevents crashes. If h5py reads from a stream that fails, HDF5 crashes the process,
         at once or when the process ends.

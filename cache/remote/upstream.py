@@ -37,7 +37,7 @@ _Positions = npt.NDArray[np.int64]
 class Upstream:
     """Feature cache on another machine, read-only; connects when first used.
 
-    Paths of its files are relative to the remote folder.
+    Paths of files of the remote cache are relative to the remote folder.
 
     Parameters
     ----------
@@ -98,11 +98,11 @@ class Upstream:
     ) -> int:
         """Copy those arrays of `keys` that the remote cache has into a local cache.
 
-        If an array can't be read as catalogued, its shard may have been packed or rewritten. The
-        catalogue is then read again, and the array is tried once more. An array that still does
-        not match its checksum is left out and reported in `problems`. Arrays that were copied
-        before an error are kept. If two processes copy the same array at once, both copies are
-        valid, and a reader gets either copy.
+        If an array is not where the catalogue says, its shard may have been packed or rewritten.
+        The method then reads the catalogue and the array once more. An array that still does not
+        match its checksum is left out and reported in `problems`. Arrays that were copied before an
+        error are kept. If two processes copy the same array at once, both copies are valid, and a
+        reader gets either copy.
 
         Parameters
         ----------
@@ -287,7 +287,7 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Rows of one shard, in ascending order, and their positions in the catalogue."""
+    """Rows of one shard, in ascending order, and the rows' positions in the catalogue."""
 
     file: ShardFile
     rows: list[int]

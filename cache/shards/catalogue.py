@@ -2,15 +2,15 @@
 
 If the index and the shards disagree, the shards are right. ``shards.idx``, an HDF5 file in the
 folder of the shards, repeats the columns of all shards. With this index, ten thousand shards need
-not be opened to find one key. The index entry of a shard
-is valid only while the shard has the size and modification time recorded in the index. A shard
-without a valid entry is opened. An index that is damaged or of another version is ignored.
+not be opened to find one key. The index entry of a shard is valid only while the shard has the size
+and modification time recorded in the index. A shard without a valid entry is opened. An index that
+is damaged or of another version is ignored.
 
 ====================  ====================  ================================================
 in ``shards.idx``     type                  meaning, for S shards with N items in total
 ====================  ====================  ================================================
 ``names``             (S,) bytes            file names
-``sizes``             (S,) int64            bytes
+``sizes``             (S,) int64            sizes of the files, bytes
 ``times``             (S,) int64            modification time, nanoseconds
 ``offsets``           (S,) int64            byte at which the arrays begin; -1 if packed
 ``counts``            (S,) int64            number of items

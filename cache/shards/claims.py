@@ -7,9 +7,9 @@ included. Only one of two builders can therefore claim the item. The other build
 other items first, then waits for the item, and computes the item if the item is still missing.
 
 Claims are advisory. A claim expires when its process is dead. The state of a process on another
-machine can't be checked, so such a claim expires ten minutes after the last renewal. The number of
-a process on this machine may have been reused, so such a claim expires an hour after the last
-renewal. In the worst case an item is computed twice, and two equal copies are stored.
+machine can't be checked, so a claim from another machine expires ten minutes after its last renewal.
+A process number on this machine may be reused, so a claim from this machine expires an hour after
+its last renewal. In the worst case an item is computed twice, and two equal copies are stored.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from .files import (
 CLAIMS = "claims"
 _RENEW_SECONDS = 60.0
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
-_LEASE_SECONDS = 600.0  # for processes of other machines, whose state can't be checked
+_LEASE_SECONDS = 600.0  # other machines' processes can't be checked
 
 
 class Claims:
-    """Claims of one process on items of one feature; a context manager that releases them."""
+    """Claims of one process on items of one feature; a context manager that releases the claims."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / CLAIMS
@@ -147,7 +147,7 @@ def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
 
 
 def claims_of(folder: Path, pids: Collection[int]) -> list[Path]:
-    """Return the claims held by these processes of this machine."""
+    """Return the claims held by the given processes of this machine."""
     owners = ((path, _owner(path)) for path in _listed(folder))
     return [path for path, owner in owners if owner and owner[0] == SYSTEM and owner[1] in pids]
 
@@ -158,7 +158,7 @@ def claim_path(folder: Path, key: str) -> Path:
 
 
 def remove_claims(folders: Iterable[Path], pids: Collection[int]) -> None:
-    """Remove the claims and temporary files of processes of this machine known to be dead."""
+    """Remove claims and temporary files left by dead processes of this machine."""
     for folder in folders:
         for path in claims_of(folder, pids):
             remove_dead_claim(path)
@@ -194,7 +194,7 @@ def remove_dead_claim(path: Path) -> bool:
         aside.unlink(missing_ok=True)
         return True
     with contextlib.suppress(OSError):
-        os.link(aside, path)  # not rename, which would replace the claim of a third process
+        os.link(aside, path)  # rename would replace the claim of a third process
     aside.unlink(missing_ok=True)
     return False
 
@@ -210,7 +210,8 @@ def _listed(folder: Path) -> list[Path]:
 def _make_file(path: Path) -> bool:
     """Create a claim as a file, on file systems without links; return False if it exists.
 
-    A kill between the two steps leaves a claim without an owner, which expires after a minute.
+    The file is first created, then the owner is written. If the process is killed in between, the
+    claim has no owner and expires after a minute.
     """
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)

@@ -19,7 +19,7 @@ _FIRST_NAMESPACE = 0xEFFFFFFC  # inode of Linux's PID namespace outside containe
 
 
 def _system() -> str:
-    """Return a name for the scope of process numbers: this machine, or one container on it."""
+    """Return a name for the scope of process numbers: this machine or this container."""
     with contextlib.suppress(OSError):
         namespace = Path("/proc/self/ns/pid").stat().st_ino
         if namespace != _FIRST_NAMESPACE:
@@ -42,8 +42,8 @@ def temporary_name(folder: Path) -> Path:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name to write to, which becomes `path` if the context succeeds.
 
-    After a kill at any moment, `path` is either complete or absent. The name of a remaining
-    temporary file tells which process wrote it.
+    If the process is killed at any moment, `path` is complete, unchanged or absent. The name of a
+    temporary file contains the process that wrote the file.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def find_debris(folder: Path) -> list[Path]:
 
 
 def remove_debris(folders: Iterable[Path], pids: Iterable[int]) -> None:
-    """Remove the unfinished files of processes of this machine known to be dead."""
+    """Remove the unfinished files of dead processes of this machine."""
     for folder in folders:
         for pid in pids:
             for path in folder.glob(f".*.{SYSTEM}.{pid}.tmp"):

@@ -35,7 +35,7 @@ class Problem:
 
     @property
     def line(self) -> str:
-        """Path and reason in one line; the path appears once."""
+        """Path and reason in one line, in which the path appears once."""
         reason = in_one_line(self.reason)
         return reason if str(self.path) in reason else f"{self.path}: {reason}"
 
@@ -76,15 +76,15 @@ class FeatureInfo:
     items : int
         Number of distinct keys.
     groups : mapping of str to int
-        Distinct keys by the group they belong to (for example a corpus); "" if no group was given.
+        Number of distinct keys by group (for example a corpus); "" if no group was given.
     shards : int
         Number of readable shards.
     packed : int
-        Number of these shards whose arrays are compressed.
+        Number of readable shards whose arrays are compressed.
     bytes : int
-        Size of these shards.
+        Size of the readable shards.
     seconds : float
-        Time that computing the items took, on one core.
+        Computing time of all items, on one core.
     debris : int
         Temporary files and claims that killed processes left.
     """

@@ -1,4 +1,4 @@
-"""Arrays of one shard: mapped into memory, or unpacked when they are read."""
+"""Arrays of one shard, either mapped into memory or unpacked on reading."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class ShardFile:
 
 
 class PackedRows:
-    """Compressed arrays of a shard, each unpacked when it is read.
+    """Compressed arrays of a shard; an array is unpacked when the array is read.
 
     A `PackedRows` keeps the file open. HDF5 handles do not survive a fork, so each process needs
     its own `PackedRows`. :class:`FeatureArray` creates a new `PackedRows` in each process.

@@ -128,12 +128,12 @@ class Shard:
     ) -> Shard:
         """Open a shard: read and check everything except the arrays.
 
-        Opening a shard does not count as using it.
+        Opening a shard does not count as a use of the shard.
 
         Parameters
         ----------
         stream : seekable binary file, optional
-            The file's contents, if they are not stored at `path`.
+            The file's contents, if the contents are not stored at `path`.
         of : Fingerprint, optional
             Fingerprint that the shard must have.
 
@@ -252,7 +252,8 @@ def write_shard(
 ) -> Path:
     """Write arrays as one new shard of `folder`, which must exist.
 
-    When this function returns, the shard is on the disk. When it raises, no shard was written.
+    When this function returns, the shard is on the disk. When this function raises, no shard was
+    written.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ class Marks:
         self._marked: dict[Path, float] = {}
 
     def mark(self, paths: Iterable[Path]) -> None:
-        """Set the access time of these shards to now, if the system allows it."""
+        """Set the access time of the given shards to now, if the system allows the change."""
         now = time.time()
         for path in paths:
             if now - self._marked.get(path, float("-inf")) > GRAIN_SECONDS:
