@@ -148,7 +148,7 @@ class FeatureArray:
             ) from None
 
     def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
-        """Open files if needed; return the rows and, of mapped files, the bytes by file number."""
+        """Open files if needed; return rows, and bytes of mapped files, both by file number."""
         opened = self._opened
         if opened.process != os.getpid():  # after a fork, HDF5 handles belong to the parent
             opened = self._opened = _Opened()

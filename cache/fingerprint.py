@@ -171,7 +171,7 @@ def _dtype_name(dtype: str) -> str:
 
 
 def _plain(value: Any, field: str) -> Any:
-    """Return `value` in types that JSON writes in one way only, or raise and name `field`."""
+    """Convert `value` to types with a single JSON form; an error names `field`."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -202,8 +202,8 @@ def digest_recording(
     Returns
     -------
     str
-        32 hexadecimal characters: BLAKE2b of the bytes; for a part of a recording, BLAKE2b of that
-        digest and the segment.
+        32 hexadecimal characters: BLAKE2b of the bytes; for a part of a recording, BLAKE2b of the
+        whole recording's digest and the segment.
 
     Raises
     ------
@@ -256,5 +256,5 @@ def _with_segment(digest: str, start: float, end: float | None) -> str:
     if start == 0 and end is None:
         return digest
     segment = f"{digest} {float(start)!r} {None if end is None else float(end)!r}"
-    # `person` keeps segments apart from a file that happens to contain this text.
+    # `person` makes the digest of a segment differ from that of a file that contains this text.
     return hashlib.blake2b(segment.encode(), digest_size=16, person=b"segment").hexdigest()

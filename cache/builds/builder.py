@@ -30,9 +30,11 @@ def build(
 ) -> BuildReport:
     """Compute every array that `cache` lacks.
 
-    Items are computed in chunks, and the process that computed a chunk writes it as a shard. A
-    build that is killed or stopped loses only the chunks in progress. The next build computes the
-    lost chunks. Builds that run at the same time, on any machines that share the folder, divide the
+    Items are computed in chunks, and the process that computed a chunk writes this chunk as a
+    shard. A build that is killed or stopped loses only the chunks in progress. The next build
+    computes the lost chunks.
+
+    Builds that run at the same time, on any machines that share the folder, divide the
     work: a build claims each item before computing the item. A build ends when all items are
     stored, including items that other builds have claimed.
 

@@ -57,7 +57,7 @@ class Progress:
 
 
 class Tally:
-    """Sum of the results of all chunks, which reports progress."""
+    """Running total of the results of all chunks, which also reports progress."""
 
     def __init__(
         self, total: int, on_progress: Callable[[Progress], None] | None, strict: bool

@@ -34,7 +34,7 @@ class Item:
     Attributes
     ----------
     key : str
-        Key of the array; ASCII. Items with the same key are the same array.
+        Key of the array; ASCII. Items with the same key have the same array.
     source : object
         Input of the computation; picklable. Messages name the source by ``str(source)``.
     origin : str

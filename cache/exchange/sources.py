@@ -29,7 +29,7 @@ class Place:
     path : Path or None
         The recording.
     start, end : float
-        Seconds; `end` None is the end of the file.
+        Start and end of the part in seconds; `end` is None for the end of the file.
     origin, group : str
         Origin and group, as the cache stores them with an array.
     """
@@ -72,7 +72,7 @@ class Source:
 def stack(
     data: Any, places: Sequence[Place], positions: Sequence[int], unused: Sequence[str]
 ) -> Source:
-    """Return the rows of one array or dataset (n, ...), at the given positions, as a source."""
+    """Return a source of the rows at the given positions of an array or dataset (n, ...)."""
 
     def read(row: int) -> Array:
         try:

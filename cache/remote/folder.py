@@ -135,7 +135,7 @@ class RemoteFolder:
     # -- web servers that send whole files only --------------------------------------
 
     def probe(self, path: str) -> None:
-        """Find out from this file, of 3 bytes or more, whether the server sends parts of files.
+        """Test with this file (at least 3 bytes) whether the server sends parts of files.
 
         If the server sends only whole files, this object fetches whole files and keeps the last
         file.

@@ -7,9 +7,10 @@ included. Only one of two builders can therefore claim the item. The other build
 other items first, then waits for the item, and computes the item if the item is still missing.
 
 Claims are advisory. A claim expires when its process is dead. The state of a process on another
-machine can't be checked, so a claim from another machine expires ten minutes after its last renewal.
-A process number on this machine may be reused, so a claim from this machine expires an hour after
-its last renewal. In the worst case an item is computed twice, and two equal copies are stored.
+machine can't be checked, so a claim from another machine expires ten minutes after its last
+renewal. A process number on this machine may be reused, so a claim from this machine expires an
+hour after its last renewal. In the worst case an item is computed twice, and two equal copies are
+stored.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ in the file           type                  meaning
 
 All numbers are little-endian. All texts have a fixed length and are padded with zeros. The shard's
 checksum covers the arrays through their checksums. The shard's checksum is checked whenever a shard
-is opened, without reading the arrays. Version 1 has no origins and groups and is never packed.
+is opened, without reading the arrays. Shards of format version 1 have no origins and
+groups and are never packed.
 """
 
 from __future__ import annotations
@@ -140,8 +141,8 @@ class Shard:
         Raises
         ------
         ShardError
-            If the file is not an HDF5 file, is cut short, foreign, or of a newer format, belongs to
-            another feature, or contradicts itself.
+            If the file is not an HDF5 file, is truncated, foreign, or of a newer format, belongs to
+            another feature, or is inconsistent.
         FileNotFoundError
             If the file does not exist.
         """

@@ -81,7 +81,7 @@ class Answer:
 
 
 class Explainer:
-    """Explains for many recordings whether one feature is found, and why not.
+    """Explanation, for many recordings, of why an array of one feature is found or not.
 
     Parameters
     ----------

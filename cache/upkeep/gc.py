@@ -106,7 +106,7 @@ def collect(
     obsolete: Collection[Path] | None = None,
     on_progress: OnBytes | None = None,
 ) -> GcReport:
-    """Remove debris, and unreferenced items to the extent that age or budget demands.
+    """Remove debris, and unreferenced items that exceed the age limit or the budget.
 
     Without `older_than` and `max_bytes` only debris is removed. Running readers and builds are not
     disturbed: an open shard stays readable, and readers find its remaining rows in the new shard.
@@ -118,9 +118,9 @@ def collect(
     older_than : timedelta, optional
         Remove items that were last used or written longer ago than this.
     max_bytes : int, optional
-        After that, remove the least recently used shards until all shards together take at most
-        this many bytes. Items used within the last hour, or within `older_than` if `older_than` is
-        shorter, are kept.
+        After the removal by age, remove the least recently used shards until all shards together
+        take at most this many bytes. Items used within the last hour, or within `older_than` if
+        `older_than` is shorter, are kept.
     dry_run : bool
         Only report what would be removed.
     obsolete : collection of Path, optional
@@ -203,7 +203,7 @@ def _count(fingerprint: Fingerprint, shards: Iterable[ShardPlan]) -> FeatureGc:
 
 
 def _carry_out(cache: FeatureCache, plan: Plan, advance: OnBytes) -> None:
-    """Carry out a plan; removals that turn out to be impossible move to `plan.problems`."""
+    """Carry out a plan; add removals that are impossible to `plan.problems`."""
     plan.debris = [path for path in plan.debris if _unlink(path, plan)]
     plan.registrations = [path for path in plan.registrations if _unlink(path, plan)]
     going = [shard for shards in plan.shards.values() for shard in shards if shard.going]

@@ -27,7 +27,7 @@ from ..shards.shard import Shard
 from ..shards.usage import last_used, undisturbed
 from ..store import FeatureCache, shards_in
 
-SPARED = timedelta(hours=1)  # an item used this recently is not removed for a budget
+SPARED = timedelta(hours=1)  # items used within this time stay despite a budget
 
 References = Mapping[str, Collection[str]]
 """Fingerprint id -> referenced keys."""
@@ -35,7 +35,7 @@ References = Mapping[str, Collection[str]]
 
 @dataclass(frozen=True)
 class Bounds:
-    """Latest times of last use at which items may be removed.
+    """Times of last use up to which items may be removed.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class Bounds:
 
 @dataclass
 class ShardPlan:
-    """A shard that was examined, and the decision about it.
+    """Shard that was examined, and the decision which rows to remove.
 
     Attributes
     ----------

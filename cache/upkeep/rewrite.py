@@ -58,7 +58,8 @@ def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Pa
     Raises
     ------
     ShardError
-        If an array does not match its checksum, or the shard was deleted. Then no file is changed.
+        If an array does not match its checksum, or the shard was deleted. In these cases no
+        file is changed.
     CacheError
         If the codec of the old or new shard is not installed.
     StorageError
@@ -135,8 +136,8 @@ def pack(
 ) -> PackReport:
     """Compress the arrays of features that are rarely read; packed arrays stay readable.
 
-    A kill at any moment loses nothing, and the next call packs the remaining shards. Shards that
-    are already packed stay unchanged, whatever their codec.
+    If the process is killed, nothing is lost, and the next call packs the remaining shards.
+    Shards that are already packed stay unchanged, whatever their codec.
 
     Parameters
     ----------
@@ -163,7 +164,7 @@ def unpack(
     fingerprints: Iterable[Fingerprint] | None = None,
     on_progress: OnBytes | None = None,
 ) -> PackReport:
-    """Make packed arrays contiguous again, to read them at full speed. See :func:`pack`."""
+    """Make packed arrays contiguous again, for reading at full speed. See :func:`pack`."""
     chosen = cache.features() if fingerprints is None else list(fingerprints)
     return _convert(cache, chosen, None, on_progress)
 
