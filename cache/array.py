@@ -1,4 +1,4 @@
-"""Arrays of one feature by row, gathered from memory-mapped shards in the order of their keys."""
+"""Arrays of one feature by row: row i is the array of key i, read from memory-mapped shards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from .shards.rows import Array, PackedRows, ShardFile, stored_dtype
 from .shards.shard import checksum
 
 Verify = Literal["open", "always"]
-# (path of a removed shard, its fingerprint, keys) -> the same arrays in their new shards
+# Function that takes the path of a removed shard, the fingerprint of this shard, and keys. The
+# function returns the same arrays from the shards that hold these arrays now.
 Reopen = Callable[[Path, Fingerprint, list[str]], "FeatureArray"]
 VERIFY: tuple[str, ...] = get_args(Verify)
 
@@ -28,8 +29,8 @@ class FeatureArray:
     """One feature for a list of keys, read from memory-mapped shards.
 
     :meth:`FeatureCache.open` returns a FeatureArray. A FeatureArray can be pickled, and several
-    threads can use it at once. Every process, forked ones included, opens the files when the
-    process first reads them. The array can therefore serve as the data set of a
+    threads can use it at once. Every process, also a forked process, opens the files when the
+    process first reads an array. The array can therefore serve as the data set of a
     :class:`torch.utils.data.DataLoader` with any number of workers.
 
     Attributes
@@ -90,14 +91,14 @@ class FeatureArray:
         return self.take(list(indices))
 
     def take(self, indices: npt.ArrayLike, out: Array | None = None) -> Array:
-        """Gather rows, like ``numpy.take(self, indices, axis=0)``.
+        """Return the rows at `indices`, like ``numpy.take(self, indices, axis=0)``.
 
         Parameters
         ----------
         indices : array of int
             (B,); negative indices count from the end.
         out : array, optional
-            (B, ...) of this dtype; the rows are written into it.
+            (B, ...), of the same dtype as `self`; receives the rows.
 
         Returns
         -------
@@ -147,12 +148,13 @@ class FeatureArray:
             ) from None
 
     def _open(self, files: Sequence[int]) -> tuple[dict[int, _Rows], dict[int, memoryview]]:
-        """Open files if needed; return the rows and, of mapped files, the bytes by file number."""
+        """Open files if needed; return rows, and bytes of mapped files, both by file number."""
         opened = self._opened
-        if opened.process != os.getpid():  # forked: HDF5 handles belong to the parent
+        if opened.process != os.getpid():  # after a fork, HDF5 handles belong to the parent
             opened = self._opened = _Opened()
-        # Two threads may both open a file; this only costs time. Rows are stored before raw
-        # bytes: a thread that sees equally many of both can rely on all files being mapped.
+        # If two threads open the same file at once, only time is lost. Rows are stored before raw
+        # bytes. A thread that sees as many entries of bytes as of rows knows that all files are
+        # mapped.
         for number in set(files) - opened.rows.keys():
             rows = opened.rows[number] = self._open_one(number)
             if isinstance(rows, np.ndarray):
@@ -192,7 +194,7 @@ class FeatureArray:
 
 
 class _Opened:
-    """Open files of one process: by file number, the rows, and the bytes if the file is mapped."""
+    """Open files of one process, by file number: the rows, and for mapped files also the bytes."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
@@ -201,7 +203,7 @@ class _Opened:
 
 
 class _MovedRows:
-    """Rows of a shard that was rewritten (packed, unpacked, tidied) after it was found."""
+    """Rows of a shard that was rewritten (e.g. packed or unpacked) after the shard was found."""
 
     def __init__(self, array: FeatureArray, new_row: dict[int, int]) -> None:
         self._array = array
@@ -232,7 +234,7 @@ def _join_rows(
     starts: npt.NDArray[np.int64],
     size: int,
 ) -> npt.NDArray[np.uint8]:
-    """Return rows of several mapped files as one array of bytes, row after row.
+    """Return rows of several mapped files as one contiguous array of bytes.
 
     The rows are joined as bytes in a single copy. Fancy indexing by file copies everything twice,
     and views of arrays take longer to create.
@@ -246,7 +248,7 @@ def _fill(
     out: Array, opened: Mapping[int, _Rows], files: Sequence[int], rows: npt.NDArray[np.int64]
 ) -> None:
     if len(opened) == 1 and isinstance(whole := next(iter(opened.values())), np.ndarray):
-        # mode="clip" because "raise" would copy through a buffer; rows are in range.
+        # All rows are in range. mode="clip" avoids the buffer copy of mode="raise".
         np.take(whole, rows, axis=0, out=out, mode="clip")
         return
     for place, (number, row) in enumerate(zip(files, rows.tolist(), strict=True)):

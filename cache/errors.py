@@ -29,7 +29,7 @@ class FusionError(Exception):
         return self.message if self.hint is None else f"{self.message}\n  hint: {self.hint}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # The default would lose the hint when the error is sent to another process.
+        # The default method would lose the hint when the error is pickled for another process.
         return _rebuild, (type(self), self.message, self.hint, self.__dict__)
 
 
@@ -50,7 +50,7 @@ class UserError(FusionError):
 
 
 class Absent(Exception):  # noqa: N818  (not an error: nothing went wrong)
-    """Signal that a source does not have the feature that a computation should compute.
+    """Signal that a source does not have the requested feature.
 
     A build stores nothing for this source and does not count it as a failure.
     """

@@ -64,7 +64,7 @@ class Fingerprint:
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_shape(self.shape)
-        # numpy has several spellings of one type.
+        # numpy accepts several names for the same type.
         object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
         size = len(self.canonical())
@@ -75,7 +75,7 @@ class Fingerprint:
             )
 
     def canonical(self) -> str:
-        """Return the one text of this fingerprint, the same in every process and Python version.
+        """Return this fingerprint as text, which is equal in every process and Python version.
 
         The text is ASCII JSON with sorted keys, no spaces, and each float as the shortest text that
         reads back as the same value.
@@ -171,7 +171,7 @@ def _dtype_name(dtype: str) -> str:
 
 
 def _plain(value: Any, field: str) -> Any:
-    """Return `value` in types that JSON writes in one way only, or raise and name `field`."""
+    """Convert `value` to types with a single JSON form; an error names `field`."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float) and math.isfinite(value):
@@ -202,8 +202,8 @@ def digest_recording(
     Returns
     -------
     str
-        32 hexadecimal characters: BLAKE2b of the bytes; for a part of a recording, BLAKE2b of that
-        digest and the segment.
+        32 hexadecimal characters: BLAKE2b of the bytes; for a part of a recording, BLAKE2b of the
+        whole recording's digest and the segment.
 
     Raises
     ------
@@ -219,8 +219,8 @@ def digest_many(
     """Return the keys of many recordings, each given as (path, start, end).
 
     A file with many segments is read once. A file that can't be read gets a new key at every call.
-    No array is stored under such a key, so a build tries to compute it and fails with the reason,
-    as for any other damaged recording.
+    No array is stored under this new key. A build therefore tries to compute the array and records
+    a failure with the reason, as for any other damaged recording.
 
     Returns
     -------
@@ -256,5 +256,5 @@ def _with_segment(digest: str, start: float, end: float | None) -> str:
     if start == 0 and end is None:
         return digest
     segment = f"{digest} {float(start)!r} {None if end is None else float(end)!r}"
-    # `person` keeps segments apart from a file that happens to contain this text.
+    # `person` makes the digest of a segment differ from that of a file that contains this text.
     return hashlib.blake2b(segment.encode(), digest_size=16, person=b"segment").hexdigest()

@@ -1,4 +1,4 @@
-"""Table of stored arrays by key, over a folder of shards: lookup, reading and adding."""
+"""Feature cache: lookup, reading and adding of arrays by key, in a folder of shards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .shards.rows import Array
 from .shards.shard import SUFFIX, Entry, Shard, write_shard
 from .shards.usage import Marks
 
-_TRIES = 3  # to list a folder whose shards are being rewritten at that moment
+_TRIES = 3  # attempts to list a folder while its shards are being rewritten
 
 
 class FeatureCache:
@@ -97,7 +97,7 @@ class FeatureCache:
         return folder
 
     def missing(self, fingerprint: Fingerprint, keys: Iterable[str]) -> list[str]:
-        """Return the keys that have no array yet, each once, in the given order."""
+        """Return the keys that have no array yet, without repeats, in the given order."""
         unique = list(dict.fromkeys(keys))
         catalogue = self.catalogue(fingerprint)
         positions = catalogue.find(unique)
@@ -131,7 +131,7 @@ class FeatureCache:
             ]
             if retried or not missing:
                 break
-            # Fetch them; or they moved to a new shard while the folder was listed.
+            # The second try finds fetched arrays, and arrays that moved to a new shard meanwhile.
             self.fetch(fingerprint, missing)
         if missing:
             raise CacheError(
@@ -291,7 +291,7 @@ class FeatureCache:
     def open_shard(
         self, fingerprint: Fingerprint, path: Path, listed: Listed | None = None
     ) -> Shard | None:
-        """Return one opened shard, or None if the file can't be used.
+        """Return an opened shard, or None if the file can't be used.
 
         An unusable file is added to :attr:`problems`. With `listed`, the opened shard is kept in
         memory and opened again only if the folder lists the file differently.
@@ -340,7 +340,7 @@ def local_cache(
 
 
 def fingerprint_from_shards(folder: Path, id: str) -> Fingerprint | None:
-    """Return the fingerprint with id `id` from the first readable shard that has it, or None."""
+    """Return the fingerprint with id `id` from the first shard that contains this id, or None."""
     for name in sorted(shards_in(folder)):
         with contextlib.suppress(OSError, ShardError):
             fingerprint = Shard.open(folder / name).fingerprint
@@ -350,7 +350,7 @@ def fingerprint_from_shards(folder: Path, id: str) -> Fingerprint | None:
 
 
 def shards_in(folder: Path) -> dict[str, Listed]:
-    """Return file name -> size and time for the shards in a folder."""
+    """Return the size and time of each shard in a folder, by file name."""
     for _ in range(_TRIES):
         shards: dict[str, Listed] = {}
         try:

@@ -30,11 +30,13 @@ def build(
 ) -> BuildReport:
     """Compute every array that `cache` lacks.
 
-    Items are computed in chunks, and the process that computed a chunk writes it as a shard. A
-    build that is killed or stopped loses only the chunks in progress; the next build computes them.
-    Builds that run at the same time, on any machines that share the folder, divide the work among
-    themselves: a build claims each item before it computes the item. A build ends when all items
-    are stored, including those that other builds have claimed.
+    Items are computed in chunks, and the process that computed a chunk writes this chunk as a
+    shard. A build that is killed or stopped loses only the chunks in progress. The next build
+    computes the lost chunks.
+
+    Builds that run at the same time, on any machines that share the folder, divide the
+    work: a build claims each item before computing the item. A build ends when all items are
+    stored, including items that other builds have claimed.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def build(
     strict : bool
         Stop at the first item that fails.
     purpose : {"build", "run"}
-        Recorded in the journal: whether the build runs on its own or on behalf of a run.
+        Whether the build runs on its own or on behalf of a run; recorded in the journal.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def build(
     Raises
     ------
     CacheError
-        If `part` is invalid, workers keep dying, or, in strict mode, an item fails.
+        If `part` is invalid, if workers keep dying, or if an item fails in strict mode.
     StorageError
         If the cache is full or can't be written to.
     """
@@ -112,7 +114,7 @@ _Wanted = dict[Fingerprint, tuple[Computation, list[Item]]]
 
 
 def _unique(work: Sequence[tuple[Computation, Sequence[Item]]], part: tuple[int, int]) -> _Wanted:
-    """Return the items of the chosen part, grouped by feature, each key once."""
+    """Return the items of the chosen part, grouped by feature, without repeated keys."""
     by_feature: dict[Fingerprint, tuple[Computation, dict[str, Item]]] = {}
     for computation, items in work:
         _, unique = by_feature.setdefault(computation.fingerprint, (computation, {}))
@@ -153,7 +155,7 @@ def _plan(cache: FeatureCache, wanted: _Wanted, size: int) -> _Plan:
 
 
 def _by_processes(chunks: Iterable[Chunk]) -> dict[int | None, list[Chunk]]:
-    """Group chunks by their limit of processes per machine; chunks without a limit come first."""
+    """Group chunks by maximum number of processes per machine; unlimited chunks come first."""
     groups: dict[int | None, list[Chunk]] = {None: []}
     for chunk in chunks:
         groups.setdefault(processes_of(chunk.computation), []).append(chunk)

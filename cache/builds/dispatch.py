@@ -1,4 +1,4 @@
-"""Dispatch of chunks to workers, with recovery from dead workers and beside other builders."""
+"""Dispatch of chunks to workers, with recovery from dead workers and waiting for other builders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .work import Chunk, Result, compute
 from .workers import WorkerPool
 
 _MAX_DEATHS = 20
-_POLL_SECONDS = (0.05, 2.0)  # first and longest pause between checks of other builders
+_POLL_SECONDS = (0.05, 2.0)  # first and longest pause between two checks
 _LISTEN_SECONDS = 10.0  # time without a result after which the cluster is checked
 
 _DIED = "the process that computed it died twice (killed, out of memory or crashed)."
@@ -26,8 +26,9 @@ _DIED = "the process that computed it died twice (killed, out of memory or crash
 def compute_all(chunks: Sequence[Chunk], on: Workers, tally: Tally) -> None:
     """Compute all chunks, and retry the items of a chunk whose worker died.
 
-    The items of such a chunk are tried once more, one at a time, after all other chunks. Workers
-    mostly die from a lack of memory, which then affects one item only.
+    The items of a chunk whose worker died are tried once more, one at a time, after all other
+    chunks. Workers mostly die from a lack of memory. When items are computed one at a time, a lack
+    of memory affects one item only.
     """
     suspects: list[Chunk] = []
     deaths = 0
@@ -59,8 +60,9 @@ def _compute_round(
 ) -> tuple[list[Chunk], list[tuple[Chunk, Exception | None]]]:
     """Compute chunks until all are done or the executor breaks.
 
-    Returns two lists: the unfinished chunks during which no worker died; and the chunks during
-    which a worker died, each with the error of the computation, or None.
+    The function returns two lists. The first list holds the unfinished chunks during which no
+    worker died. The second list holds the chunks during which a worker died, each with the error
+    of the computation, or None.
     """
     unfinished = dict(enumerate(chunks))
     lost: dict[int, Exception | None] = {}
@@ -70,7 +72,7 @@ def _compute_round(
             for number, result in _results(executor, chunks, on, tally.strict):
                 if isinstance(result, Result):
                     tally.add(unfinished.pop(number), result)
-                elif not on.remote:  # not a death: a local pool itself reports those
+                elif not on.remote:  # a local pool reports dead workers itself
                     raise result
                 else:
                     lost[number] = result
@@ -99,7 +101,7 @@ def _results(
 ) -> Iterator[tuple[int, Result | Exception]]:
     """Yield (chunk number, result) as results arrive; the result is an error if a worker died.
 
-    Errors of the cache itself are raised, because no other chunk could succeed either.
+    An error of the cache, such as a full disk, is raised, because every other chunk would fail too.
     """
     pending: dict[Future[Result], int] = {}
     numbers = iter(range(len(chunks)))
@@ -131,7 +133,7 @@ def _results(
                 except BrokenExecutor:
                     broken = True
                     continue
-                except Exception as error:  # not of the computation: its errors are results
+                except Exception as error:  # computations return their errors as results
                     result = error
                 yield number, result
     finally:
@@ -163,11 +165,11 @@ def _lost(pool: WorkerPool, unfinished: dict[int, Chunk]) -> list[int]:
     return lost
 
 
-# -- beside other builders -----------------------------------------------------------
+# -- waiting for other builders ------------------------------------------------------
 
 
 def wait_for_others(cache: FeatureCache, deferred: Sequence[Chunk], tally: Tally) -> list[Chunk]:
-    """Wait until no living builder works on these items; return chunks of items still missing."""
+    """Wait until no living builder works on the deferred items; return chunks of missing items."""
     remaining: list[Chunk] = []
     for chunk in deferred:
         pause, longest = _POLL_SECONDS

@@ -24,20 +24,20 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Workers:
-    """A place to compute: an executor and its capacity.
+    """Means of computation: an executor and its capacity.
 
     Attributes
     ----------
     size : int
         Number of computations that run at a time.
     width : float
-        Maximum number of submitted computations; infinite if a scheduler keeps the queue.
+        Maximum number of submitted, unfinished computations; infinite if a scheduler queues them.
     open : callable
         Opens the executor; each call opens a new one, so that a broken executor can be replaced.
     remote : bool
-        If true, the death of a worker appears as the error of the computation it ran.
+        If true, the death of a worker appears as an error of the worker's current computation.
     alive : callable
-        Returns whether results can still arrive.
+        Returns whether the workers can still send results.
     """
 
     size: int
@@ -47,7 +47,7 @@ class Workers:
     alive: Callable[[], bool] = lambda: True
 
     def at_most(self, processes: int | None) -> Workers:
-        """Return workers with at most this number of local processes.
+        """Return workers limited to the given number of local processes.
 
         Without a limit (None), and for a cluster, the workers are returned unchanged.
         """
@@ -107,7 +107,7 @@ def _local(jobs: int) -> Workers:
 
 
 def _processes(jobs: int) -> Workers:
-    # Two per process: the next computation waits when one ends.
+    # Two chunks per process: when a chunk ends, the next chunk is already waiting.
     return Workers(jobs, 2 * jobs, functools.partial(process_pool, jobs))
 
 
@@ -149,7 +149,7 @@ def _dask(scheduler: str | None) -> Iterator[Workers]:
                 f"The Dask scheduler at {scheduler} has no workers.",
                 hint=f"Start workers: dask worker {scheduler} --nthreads 1",
             )
-        # An executor does not close its client; the `with` statement does.
+        # The executor does not close the Dask client; the `with` statement closes the client.
         yield _remote(
             threads,
             lambda: client.get_executor(pure=False),
@@ -188,7 +188,7 @@ class _RayExecutor(Executor):
     """Executor that runs Ray tasks."""
 
     def __init__(self, ray: Any) -> None:
-        # Ray does not retry: the builder retries item by item.
+        # Ray must not retry tasks, because the builder retries item by item.
         self._call = ray.remote(max_retries=0)(_call)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 BUILDS = "builds.jsonl"
 RUNS = "runs"
 
-_MAX_BYTES = 2**20  # a larger journal is cut to its newest lines, half of this size
+_MAX_BYTES = 2**20  # when larger, the journal is cut to its newest 0.5 MiB
 
 Purpose = Literal["build", "run"]
 
@@ -78,7 +78,8 @@ def record_build(
     Parameters
     ----------
     wanted : mapping of str to int
-        Number of requested items by feature, ``NAME-FINGERPRINT_ID``: the name of its folder.
+        Number of requested items by feature; a feature is named like its folder,
+        ``NAME-FINGERPRINT_ID``.
     """
     build = Build(
         datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,7 +95,7 @@ def record_build(
     path = cache.root / BUILDS
     with contextlib.suppress(OSError, StorageError):
         with path.open("ab", buffering=0) as file:
-            # One write in append mode, so that lines of several processes do not mix.
+            # A single write in append mode prevents that lines of several processes mix.
             file.write(json.dumps(asdict(build)).encode("ascii") + b"\n")
         if path.stat().st_size > _MAX_BYTES:
             _halve(path)
@@ -123,7 +124,7 @@ def hit_rate(cache: FeatureCache, last: int = 10, purpose: Purpose = "run") -> f
 
 
 def _halve(path: Path) -> None:
-    """Keep the newer half of the journal; a line that another process adds at once may be lost."""
+    """Keep the newer half of the journal; a line added meanwhile by another process may be lost."""
     newer = path.read_bytes()[-(_MAX_BYTES // 2) :]
     with written_whole(path) as temporary:
         temporary.write_bytes(newer.partition(b"\n")[2])
@@ -165,7 +166,7 @@ class RegisteredRun:
 
     @property
     def is_local(self) -> bool:
-        """True if the run was registered on this machine, where its path is valid."""
+        """True if the run was registered on this machine, so that the path is valid."""
         return self.host == HOST
 
     @property
@@ -183,8 +184,8 @@ class RegisteredRun:
     def is_removed(self) -> bool:
         """True if the run directory is known to be removed.
 
-        If the parent folder does not exist either, the file system may just not be mounted; the run
-        then does not count as removed.
+        If the parent folder does not exist either, the file system may not be mounted. In this case
+        the run does not count as removed.
         """
         return self.is_local and not self.exists and self.path.parent.is_dir()
 
@@ -195,10 +196,10 @@ class RegisteredRun:
 
 
 def register_run(cache: FeatureCache, path: Path) -> None:
-    """Record that a run directory reads this cache, so that the features it needs are kept.
+    """Record that a run directory reads this cache, so that the run's features are kept.
 
-    If the cache can't be written to, the run is not recorded. In this case the garbage collector
-    can't remove the features either.
+    If the cache can't be written to, the run is not recorded. The garbage collector can't remove
+    features from such a cache either.
     """
     absolute = str(path.absolute())
     name = hashlib.blake2b(os.fsencode(absolute), digest_size=16).hexdigest()
@@ -215,7 +216,7 @@ def registered_runs(cache: FeatureCache) -> list[RegisteredRun]:
     Raises
     ------
     StorageError
-        If a registration can't be read, because the features that its run needs are unknown then.
+        If a registration can't be read: the features that the run needs are then unknown.
     """
     folder = cache.root / RUNS
     runs = []

@@ -42,10 +42,10 @@ class Progress:
     feature : str
         Name of the feature that was worked on last; empty at the start.
     done : int
-        Items finished so far, of all features: computed here or by another builder, failed, or
-        absent.
+        Number of items of all features that were finished so far: computed here or by another
+        builder, failed, or absent.
     total : int
-        Items that were missing at the start, of all features.
+        Number of items of all features that were missing at the start.
     failed : int
         Number of the `done` items that failed.
     """
@@ -57,7 +57,7 @@ class Progress:
 
 
 class Tally:
-    """Sum of the results of all chunks, which reports progress."""
+    """Running total of the results of all chunks, which also reports progress."""
 
     def __init__(
         self, total: int, on_progress: Callable[[Progress], None] | None, strict: bool
@@ -125,9 +125,9 @@ class BuildReport:
     fetched : int
         Items that were copied from another machine's cache.
     problems : list of Problem
-        Files that were skipped; the items they held counted as missing.
+        Files that were skipped; the items in these files counted as missing.
     absent : list of Failure
-        Items whose source does not have the feature, which is not a failure.
+        Items whose source does not have the feature; these items are not failures.
     """
 
     computed: int

@@ -21,8 +21,9 @@ from ..shards.shard import SUFFIX, Entry, misfit, raw_key, write_shard
 from ..store import FeatureCache
 
 _MIN_ITEMS = 8
-_MAX_SECONDS = 300.0  # maximum computing time that a kill can lose
-# Several, so that workers end together, progress is visible, and a kill loses little.
+_MAX_SECONDS = 300.0  # maximum computing time lost by a kill
+# With several chunks per worker, workers end together, progress is visible, and a kill loses
+# little.
 _CHUNKS_PER_WORKER = 8
 
 
@@ -33,11 +34,11 @@ class Item:
     Attributes
     ----------
     key : str
-        Key of the array; ASCII. Items with the same key are the same array.
+        Key of the array; ASCII. Items with the same key have the same array.
     source : object
         Input of the computation; picklable. Messages name the source by ``str(source)``.
     origin : str
-        Location of the source; stored with the array, so that it can be computed again.
+        Location of the source; stored with the array, so that the array can be computed again.
     group : str
         Group the item belongs to, e.g. the name of a corpus; stored with the array.
     file : FileState, optional
@@ -78,14 +79,15 @@ class Computation(Protocol):
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the arrays: everything that determines their values."""
+        """Fingerprint of the arrays: everything that determines the values of the arrays."""
         ...
 
     def compute(self, source: Any) -> npt.NDArray[Any]:
         """Return the array of one source, with the fingerprint's shape and dtype.
 
-        Any exception makes this item a failure; the other items are still computed. Raise
-        :class:`~.errors.Absent` if the source does not have the feature, which is not a failure.
+        If this method raises an exception, the item counts as failed, and the other items are still
+        computed. If the source does not have the feature, raise :class:`~.errors.Absent`. Such an
+        item does not count as failed.
         """
         ...
 
@@ -107,7 +109,7 @@ class BatchComputation(Computation, Protocol):
     def compute_many(self, sources: Sequence[Any]) -> Sequence[npt.NDArray[Any] | Exception]:
         """Return the array of each source, or the exception that :meth:`compute` would raise.
 
-        If this method itself raises, its sources are computed one at a time.
+        If this method raises an exception, the sources are computed one at a time.
         """
         ...
 
@@ -156,7 +158,7 @@ class Chunk:
         return [claim_path(folder, item.key) for item in self.items]
 
     def of(self, positions: Iterable[int]) -> Chunk:
-        """Return a chunk of the items at these positions."""
+        """Return a chunk of the items at the given positions."""
         return replace(self, items=tuple(self.items[p] for p in positions))
 
     def one_by_one(self) -> Iterator[Chunk]:
@@ -165,7 +167,7 @@ class Chunk:
 
 
 def chunk_size(missing: int, fingerprint: Fingerprint, workers: int, batch: int = 1) -> int:
-    """Return the number of items per chunk for several workers: whole batches where they fit."""
+    """Return the number of items per chunk for several workers: whole batches if possible."""
     fair = max(_MIN_ITEMS, math.ceil(missing / (workers * _CHUNKS_PER_WORKER)))
     most = most_items(fingerprint)
     batch = min(batch, most)
@@ -181,7 +183,7 @@ class Result:
     computed : int
         Items that were computed and stored.
     present : int
-        Items that another builder has finished since the plan was made.
+        Items that another builder has finished since this build was planned.
     deferred : list of int
         Positions of items that another builder has claimed.
     failures : list of (int, str)
@@ -200,16 +202,17 @@ class Result:
 def compute(chunk: Chunk, strict: bool) -> Result:
     """Compute a chunk and write its arrays; in strict mode stop at the first failure.
 
-    The chunk becomes one shard, or several if computing takes long, so that a kill loses little.
+    The chunk becomes one shard. If computing takes long, the chunk becomes several shards, so that
+    a kill loses little.
     """
     result = Result()
     fingerprint = chunk.computation.fingerprint
     shards = _shards(chunk.root, fingerprint)
     entries: list[Entry] = []
-    # Prepare the folder again: hours after the plan, gc may have removed it as empty.
+    # Make the folder again: the garbage collector may have removed the empty folder meanwhile.
     with Claims(FeatureCache(chunk.root).prepare(fingerprint)) as claims:
         is_claimed = [claims.take(item.key) for item in chunk.items]
-        # Check after claiming: a builder that released an item has written its shard before.
+        # Check after claiming: builders write an item's shard before they release the item.
         finished = shards.stored_keys(chunk.items)
         written = time.monotonic()
         todo: list[int] = []
@@ -266,7 +269,7 @@ class _Shards:
         path = write_shard(self._cache.folder(self._fingerprint), self._fingerprint, entries)
         self._newer.update(entry.key for entry in entries)
         if self._names is not None:
-            self._names.add(path.name)  # no need to open it
+            self._names.add(path.name)  # no need to open the shard
         return len(entries)
 
 
@@ -275,7 +278,7 @@ def _shards(root: Path, fingerprint: Fingerprint) -> _Shards:
     return _Shards(root, fingerprint)
 
 
-Outcome = Entry | Absent | str  # of one item: its array, no such array, or why it failed
+Outcome = Entry | Absent | str  # of an item: the array, a signal of absence, or a reason
 
 
 def _collect_entries(
@@ -307,7 +310,7 @@ def _entries(computation: Computation, items: Sequence[Item]) -> list[Outcome]:
         seconds = (time.perf_counter() - started) / len(items)
         return [_checked(computation, item, array, seconds) for item, array in each]
     except (Exception, SystemExit):
-        # Computing one at a time shows which item failed, and spares the other items.
+        # Computing items one at a time shows which item failed; the other items succeed.
         return [_entry(computation, item) for item in items]
 
 

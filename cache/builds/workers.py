@@ -1,4 +1,4 @@
-"""Pool of worker processes of one thread each, which end with their parent process."""
+"""Pool of single-threaded worker processes that end when the parent process ends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from multiprocessing import connection
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
-# Variables set before a worker starts: libraries read them when they are loaded.
+# These variables are set before a worker starts, because libraries read variables when loaded.
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -30,7 +30,7 @@ _starting = threading.Lock()
 
 
 def available_cores() -> int:
-    """Return the number of cores this process may use, e.g. as limited by a job scheduler."""
+    """Return the number of cores this process may use; a job scheduler may limit this number."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -42,15 +42,15 @@ def process_pool(
 ) -> Iterator[WorkerPool]:
     """Open a pool of fresh (spawned) processes, of one thread each.
 
-    The workers end with this process, however it ends, and ignore Ctrl-C. If the body raises an
-    exception, Ctrl-C included, the workers are stopped at once; otherwise their work is finished
-    first. Use the pool only from the thread that opened it: on Linux a worker ends with the thread
-    that started it.
+    The workers end when this process ends, even if this process is killed. The workers ignore
+    Ctrl-C. If the body of the context raises an exception, Ctrl-C included, the workers are stopped
+    at once. Otherwise the workers finish their work first. Use the pool only from the thread that
+    opened the pool. On Linux, a worker ends when the thread that started the worker ends.
 
     Parameters
     ----------
     jobs : int >= 1
-        Maximum number of processes; each is started when there is work for it.
+        Maximum number of processes; a process is started only when there is work for the process.
     initializer : callable, optional
         Called in each worker with `initargs` before any work.
 
@@ -98,7 +98,7 @@ class WorkerPool(ProcessPoolExecutor):
         return {worker.pid for worker in self._context.workers if worker.pid is not None}
 
     def crashed(self) -> set[int]:
-        """Return the process ids of the workers that crashed, instead of being ended by the pool.
+        """Return the process ids of the workers that crashed, not those that the pool ended.
 
         Call this method after the pool has ended.
         """
@@ -148,7 +148,7 @@ def _one_thread() -> Iterator[None]:
 def _without_interrupt() -> Iterator[None]:
     """Block Ctrl-C while a worker starts.
 
-    The worker inherits the blocked signal, so that Ctrl-C can't interrupt its start.
+    The worker inherits the blocked signal, so that Ctrl-C can't interrupt the worker's start.
     """
     if sys.platform == "win32":
         yield
@@ -177,7 +177,7 @@ def _initialize(
 def _die_with_parent(parent: int) -> None:
     """End this worker when its parent process ends.
 
-    Otherwise a worker whose parent has ended would wait for work for ever.
+    Without this function, a worker whose parent has ended would wait for work for ever.
     """
     if sys.platform == "linux":
         if ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0:

@@ -55,8 +55,8 @@ def export_feature(
 ) -> int:
     """Write the arrays of a feature to plain files.
 
-    Arrays are copied one at a time, and each is compared with its checksum. The files appear
-    complete or not at all.
+    Arrays are copied one at a time, and every array is compared with its checksum.
+    Only complete files appear.
 
     Parameters
     ----------
@@ -64,10 +64,10 @@ def export_feature(
         The file. With ``form="npy"`` the files are ``OUT.npy`` and ``OUT.csv``, whether or not
         `out` has that suffix.
     form : {"hdf5", "npy"}
-        HDF5: a dataset (n, ...) named after the feature; the datasets ``keys``, ``origins`` and
-        ``groups``, bytes of fixed length; and the attribute ``fingerprint``, canonical JSON. npy:
-        an array (n, ...), and a table with the columns row, key, path, start, end (in seconds;
-        empty for a whole file) and group.
+        An HDF5 file has a dataset (n, ...) named after the feature; the datasets ``keys``,
+        ``origins`` and ``groups``, bytes of fixed length; and the attribute ``fingerprint``,
+        canonical JSON. With ``"npy"``, one file is an array (n, ...), and the other file is a table
+        with the columns row, key, path, start, end (in seconds; empty for a whole file) and group.
     keys : sequence of str, optional
         Arrays to write, in this order; by default all, ordered by the location of their sources.
     overwrite : bool
@@ -120,8 +120,8 @@ def _lines(
             f"({fingerprint.id}): there is nothing to export.",
             hint="fusion cache info lists the stored features.",
         )
-    # The order of sources is roughly the order in which arrays were computed, so that each shard
-    # is read from beginning to end.
+    # Arrays were computed roughly in the order of their sources. In the order of the sources, each
+    # shard is read from beginning to end.
     return lines if keys is not None else sorted(lines, key=lambda line: (line.origin, line.key))
 
 
@@ -141,10 +141,10 @@ def _write_hdf5(
 
 
 class _Output(io.FileIO):
-    """File that HDF5 writes to, on a disk that may be full.
+    """Output file for HDF5 that reports a full disk without a crash.
 
-    When a write fails, HDF5 keeps the data it could not write, and crashes the process when the
-    process ends. This file therefore reports success to HDF5, and raises the error when the context
+    When a write fails, HDF5 keeps the unwritten data, and crashes the process when the process
+    ends. This file therefore reports success to HDF5, and raises the error when the context
     ends.
     """
 
@@ -187,7 +187,7 @@ def _write_npy(
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for row in range(len(lines)):
-            # Not through a memory map: with one, a full disk would kill the process.
+            # Write without a memory map: with a memory map, a full disk would kill the process.
             file.write(arrays[row].astype(dtype, copy=False).tobytes())
     with table.open("w", encoding="utf-8", newline="") as text:
         text.writelines(csv_lines([["row", "key", "path", "start", "end", "group"]]))

@@ -110,7 +110,7 @@ def import_feature(
     version : str
         Version of the arrays; arrays computed in another way need another version.
     dtype : str, optional
-        Type to convert the arrays to; by default they keep their type.
+        Type to convert the arrays to; by default the arrays keep their type.
     dataset : str, optional
         The dataset of an HDF5 file; by default the dataset called `name`, or the only dataset.
     root : path, optional
@@ -125,7 +125,8 @@ def import_feature(
     CacheError
         If a file is missing or can't be read; if arrays differ in shape or dtype, hold NaN or
         infinite values, or can't be represented in `dtype`; if a recording is in two rows with
-        different arrays, or the cache has another array for it. The message names the row.
+        different arrays, or the cache has another array for the recording. The message names
+        the row.
     StorageError
         If the cache is full or can't be written to.
     """
@@ -155,7 +156,8 @@ def import_feature(
 def _alone(cache: FeatureCache, name: str, version: str) -> AbstractContextManager[Claims]:
     """Return a context manager that excludes other imports of this version of the feature.
 
-    Two imports at once could both find the cache empty, and store different arrays.
+    Without this exclusion, two imports at once could both find the cache empty and store different
+    arrays.
     """
     try:
         cache.root.mkdir(parents=True, exist_ok=True)
@@ -191,7 +193,7 @@ def _opened(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[
 def _fingerprint(source: Source, name: str, version: str, dtype: str | None) -> Fingerprint:
     """Return the fingerprint of all rows, which must agree in shape and dtype.
 
-    Only the headers of the files are read.
+    This function reads only the headers of the files.
     """
     if not source.places:
         raise CacheError("The source holds no arrays.")
@@ -300,7 +302,7 @@ class _Survey:
     new : list of int
         Rows to store.
     checksums : list of int
-        Checksums of their arrays.
+        Checksums of the arrays of these new rows.
     present, repeated : int
         See :class:`ImportReport`.
     """
@@ -313,7 +315,7 @@ class _Survey:
 
 def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
     stored = _checksums(cache, rows)
-    first: dict[str, tuple[int, int]] = {}  # key -> row and checksum
+    first: dict[str, tuple[int, int]] = {}  # row and checksum by key
     repeated = 0
     for row, key in enumerate(rows.keys):
         claims.renew()
@@ -343,7 +345,7 @@ def _survey(cache: FeatureCache, rows: _Rows, claims: Claims) -> _Survey:
 
 
 def _checksums(cache: FeatureCache, rows: _Rows) -> dict[str, int]:
-    """Return key -> checksum for the rows that the cache already has."""
+    """Return a mapping from key to checksum for the rows that the cache already has."""
     catalogue = cache.catalogue(rows.fingerprint)
     at = catalogue.find(rows.keys)
     return {

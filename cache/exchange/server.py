@@ -1,8 +1,8 @@
 """Server that lets other machines read a cache folder over HTTP.
 
-A feature's folder is a page of links, and its files answer range requests, as with any static web
-server. In addition, the server hides all files that are not part of the cache, and can require a
-token.
+The server shows a feature's folder as a page of links and answers range requests for files, like
+any static web server. In addition, the server hides all files that are not part of the cache, and
+can require a token.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
 LOOPBACK = "127.0.0.1"
-_GRACE_SECONDS = 5  # for answers in progress at Ctrl-C
+_GRACE_SECONDS = 5  # time to finish answers after Ctrl-C
 _IDLE_SECONDS = 10.0  # maximum time without a request per connection
 _MAX_CONNECTIONS = 512
-_OWN_FILES = 16  # open files besides those of connections
+_OWN_FILES = 16  # open files of the server that belong to no connection
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -51,7 +51,7 @@ def serve(
     root : Path
         The folder.
     host : str
-        Name or address of this machine to listen at.
+        Name or address of this machine at which the server listens.
     port : int
         Port; 0 for a free one.
     token : str, optional
@@ -81,16 +81,16 @@ def serve(
             f"{host} can be reached from other machines, and no token was given.",
             hint="Add --token-file FILE, or leave out --host and let ssh forward the port.",
         )
-    # Without a token, check the Host header: other sites could resolve their name to our address.
+    # Without a token, check the Host header: another website could point its name at this server.
     hosts = None if token else [LOOPBACK, "localhost", "[::1]", _in_url(host)]
     most = _max_connections()
     config = uvicorn.Config(
         make_app(root, token=token, hosts=hosts),
         http=_protocol(2 * most),
         loop="asyncio",
-        limit_concurrency=most,  # more connections get status 503
+        limit_concurrency=most,  # further connections get status 503
         backlog=most,
-        log_level="error",  # its warnings only concern malformed requests
+        log_level="error",  # uvicorn's warnings only concern malformed requests
         access_log=False,
         server_header=False,
         lifespan="off",
@@ -106,7 +106,7 @@ def serve(
         class Server(uvicorn.Server):
             async def startup(self, sockets: list[socket.socket] | None = None) -> None:
                 await super().startup(sockets)
-                if on_start:  # only now does Ctrl-C end the server cleanly
+                if on_start:  # from now on, Ctrl-C ends the server cleanly
                     on_start(_url(host, listener))
 
         Server(config).run(sockets=[listener])
@@ -139,12 +139,12 @@ def make_app(root: Path, *, token: str | None = None, hosts: list[str] | None = 
         Route("/{folder}/{name}", files.file),
     ]
     app = Starlette(routes=routes, middleware=middleware)
-    app.router.redirect_slashes = False  # it would redirect every unknown path
+    app.router.redirect_slashes = False  # else every unknown path is redirected
     return app
 
 
 class _Files:
-    """Handlers of pages and files; Starlette calls them in threads, and only for GET and HEAD."""
+    """Handlers of pages and files, which Starlette calls in threads, for GET and HEAD only."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -243,7 +243,7 @@ def _not_found() -> Exception:
 
 
 def _max_connections() -> int:
-    """Return the maximum number of connections that never exhausts the file descriptors.
+    """Return the maximum number of connections for which file descriptors suffice.
 
     The limit leaves descriptors for all connections, for one file per connection, and for the
     connections that wait to be accepted.
@@ -259,7 +259,7 @@ def _max_connections() -> int:
 
 
 def _protocol(most: int) -> type[H11Protocol]:
-    """Return an HTTP protocol with at most `most` connections, each closed after some idle time.
+    """Return an HTTP protocol that allows at most `most` connections and closes idle connections.
 
     By default uvicorn waits for ever for the first request, and accepts every connection.
     """
@@ -306,7 +306,7 @@ def _protocol(most: int) -> type[H11Protocol]:
 def _log_once(start: str) -> Iterator[None]:
     """Log filter: pass the first asyncio message with a given prefix and drop repeats.
 
-    asyncio can log thousands of them.
+    asyncio can log thousands of messages with the same prefix.
     """
     has_logged = False
 
@@ -352,9 +352,9 @@ def _is_loopback(address: str) -> bool:
 @contextlib.contextmanager
 def _listening(host: str, address: _Address) -> Iterator[socket.socket]:
     family, name, port = address
-    # With TCP named, asyncio turns off Nagle's algorithm, which delays small answers by 40 ms.
+    # With IPPROTO_TCP, asyncio turns off Nagle's algorithm, which delays small answers by 40 ms.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        if os.name == "posix":  # elsewhere the option takes the port from a running server
+        if os.name == "posix":  # on Windows the option would take a running server's port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((name, port))

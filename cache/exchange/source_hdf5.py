@@ -1,4 +1,4 @@
-"""Import source: an HDF5 file with a dataset of arrays, and datasets that name their recordings."""
+"""Import source: an HDF5 file with a dataset of arrays and datasets that name the recordings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NEEDED = (
 
 @contextlib.contextmanager
 def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[Source]:
-    """Open a dataset as a source: `dataset` if given, else that called `name`, else the only one.
+    """Open a dataset as a source: `dataset`, or the dataset called `name`, or the only dataset.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterato
         If the dataset does not exist, or the file does not name the recordings of its arrays.
     """
     try:
-        # A large cache, so that a chunk of several rows is unpacked once and not for each row.
+        # With a large cache, a chunk of several rows is unpacked only once, not once per row.
         file = h5py.File(path, "r", locking=False, rdcc_nbytes=64 * 2**20)
     except OSError as error:
         raise CacheError(
@@ -85,7 +85,7 @@ def _choose(
 
 
 def _count(data: h5py.Dataset) -> int | None:
-    """Return the number of keys or paths for the arrays of a dataset, or None if there are none."""
+    """Return the number of keys or paths of a dataset's arrays; None if both are missing."""
     for name in ("keys", "paths"):
         column = data.parent.get(name)
         if isinstance(column, h5py.Dataset) and column.ndim == 1:

@@ -1,4 +1,4 @@
-"""Import sources: tables with a ``.npy`` file per row, or beside one ``.npy`` file for all rows."""
+"""Import sources: tables with a ``.npy`` file per row, or with one ``.npy`` file for all rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _one_each(table: Table, root: Path) -> Source:
 
 
 def from_table(path: Path, name: str, root: Path) -> Source:
-    """Return the source of a table with a ``.npy`` file per row, or one file beside the table.
+    """Return the source of a table with a ``.npy`` file per row, or with one file for all rows.
 
     The column of files may also be called `name`, so that one table can serve several features.
 
@@ -66,7 +66,7 @@ def from_table(path: Path, name: str, root: Path) -> Source:
 
 
 def from_array(path: Path, root: Path) -> Source:
-    """Return the source of a ``.npy`` file of all arrays, with a table of the same name beside it.
+    """Return the source of a ``.npy`` file of all arrays and the table of the same name.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def _read(path: Path, name: str = "feature") -> Table:
     aliases = {**_ALIASES, "feature": (*named, *_ALIASES["feature"])}
     table = read_table(path, aliases)
     for column in table.columns:
-        # With a misspelt column a part would get the key of the whole recording, and not be found.
+        # If a misspelt column were ignored, a part would get the key of the whole recording.
         near = difflib.get_close_matches(column, ("start", "end"), n=1, cutoff=0.75)
         if near and column not in _COLUMNS:
             raise table.error(

@@ -29,7 +29,7 @@ class Place:
     path : Path or None
         The recording.
     start, end : float
-        Seconds; `end` None is the end of the file.
+        Start and end of the part in seconds; `end` is None for the end of the file.
     origin, group : str
         Origin and group, as the cache stores them with an array.
     """
@@ -58,7 +58,7 @@ class Source:
     unused : sequence of str
         Columns that the import ignores.
     form : callable
-        Returns shape and dtype of a row's array, without reading it.
+        Returns shape and dtype of a row's array, without reading the array.
     read : callable
         Returns a row's array.
     """
@@ -72,7 +72,7 @@ class Source:
 def stack(
     data: Any, places: Sequence[Place], positions: Sequence[int], unused: Sequence[str]
 ) -> Source:
-    """Return the rows of one array or dataset (n, ...), at the given positions, as a source."""
+    """Return a source of the rows at the given positions of an array or dataset (n, ...)."""
 
     def read(row: int) -> Array:
         try:
@@ -108,7 +108,7 @@ def place_of(
         If start or end is invalid, or the row has neither a valid key nor a readable recording.
     """
     file = None if path is None else (root / Path(path).expanduser()).absolute()
-    # With a key the file need not exist; the path is then stored as it is written.
+    # If the row has a key, the file need not exist. The path is then stored unchanged.
     origin_path = file if file is not None and (key is None or file.exists()) else path
     origin = "" if origin_path is None else origin_text(origin_path, start, end)
     place = Place(location, key, file, start, end, origin, group)
@@ -133,7 +133,7 @@ def root_hint(root: Path) -> str:
 def keys_of(places: Sequence[Place]) -> list[str]:
     """Return the key of each row's recording.
 
-    Each file is read once and completely, several files at a time.
+    Each file is read once and completely. Several files are read at a time.
     """
     unknown = [p for p in places if p.key is None]
     files = [(p.path, p.start, p.end) for p in unknown if p.path is not None]

@@ -1,4 +1,4 @@
-"""CSV and TSV files as rows that know their file and line."""
+"""CSV and TSV files as rows, each with the file and line number for messages."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TableRow:
     line : int
         Line number, counted from 1 as in an editor; the last line of a row of several lines.
     cells : mapping of str to str
-        Column -> text; empty cells are omitted.
+        Text of each cell by column; empty cells are omitted.
     """
 
     file: Path
@@ -93,7 +93,7 @@ def read_table(file: Path, aliases: Mapping[str, Sequence[str]]) -> Table:
     Parameters
     ----------
     aliases : mapping of str to sequence of str
-        Canonical name of a column -> the other accepted names of the column.
+        Other accepted names of a column, by the column's canonical name.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def read_table(file: Path, aliases: Mapping[str, Sequence[str]]) -> Table:
 
 
 def _common(names: list[str], aliases: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Return canonical column names; an alias is kept if the table also has the canonical name."""
+    """Return column names with aliases replaced, unless the table also has the canonical name."""
     for common, alternatives in aliases.items():
         alias = next((name for name in alternatives if name in names), None)
         if common not in names and alias is not None:

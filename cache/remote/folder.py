@@ -1,4 +1,4 @@
-"""Remote folder, read through fsspec, with uniform errors for its many libraries."""
+"""Remote folder, read through fsspec, with the same exceptions for every protocol."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from ..errors import CacheError, FusionError
 from .tokens import TOKEN, TOKEN_FILE, token_from_environment
 from .urls import check_no_query, names_user, without_user
 
-_REQUESTS = 16  # at a time
+_REQUESTS = 16  # number of simultaneous requests
 _CONNECT_SECONDS = 10.0
-_SILENT_SECONDS = 15.0  # without a byte, before a request fails; each request is tried twice
+_SILENT_SECONDS = 15.0  # maximum time without a byte; each request is tried twice
 _BLOCK = 2**16
-# Maximum size of an answer in memory of unknown size: a page of a million names.
+# Maximum bytes of an answer that is kept in memory and whose size the server does not announce.
+# A page of a million names fits.
 _MAX_ANSWER = 64 * 2**20
 _MAX_UNANNOUNCED = 2**30  # bytes of a file whose size the server does not announce
 
 _EXTRAS = {"http": "remote", "https": "remote", "s3": "s3", "s3a": "s3"}
 
-_BEYOND_THE_END = 416  # status of HTTP
+_BEYOND_THE_END = 416  # HTTP status
 
 _KEPT = "Start again when the server answers: fetched arrays are kept."
 
@@ -68,7 +69,7 @@ class RemoteFolder:
         """Return the sizes in bytes of a folder's entries by name; -1 for an unknown size."""
         with self._explained():
             self._files.invalidate_cache()
-            # The slash: without it many web servers redirect, some to another port.
+            # Without the slash, many web servers redirect, some of these servers to another port.
             entries = self._files.ls(f"{self._path(folder)}/", detail=True)
         sizes = {}
         for entry in entries:
@@ -122,10 +123,10 @@ class RemoteFolder:
         return b"" if _status(result) == _BEYOND_THE_END else self._explain(result)
 
     def open(self, path: str) -> BinaryIO:
-        """Copy a file to this machine and open it; the next call invalidates the stream.
+        """Copy a file to this machine and open the copy; the next call invalidates the stream.
 
-        The copy protects from crashes of HDF5: if h5py reads from a stream that fails, HDF5 crashes
-        the process, at once or when the process ends.
+        The copy prevents crashes. If h5py reads from a stream that fails, HDF5 crashes the process,
+        at once or when the process ends.
         """
         stream = self._fetch_whole(path)
         stream.seek(0)
@@ -134,9 +135,10 @@ class RemoteFolder:
     # -- web servers that send whole files only --------------------------------------
 
     def probe(self, path: str) -> None:
-        """Find out from this file, of 3 bytes or more, whether the server sends parts of files.
+        """Test with this file (at least 3 bytes) whether the server sends parts of files.
 
-        If the server does not, whole files are fetched, and the last file is kept.
+        If the server sends only whole files, this object fetches whole files and keeps the last
+        file.
         """
         if self._http:
             with self._explained():
@@ -339,7 +341,7 @@ def _status(error: Exception) -> int | None:
 def _reason(error: Exception) -> str:
     if status := getattr(error, "status", None):
         return f"{status} {getattr(error, 'message', '')}".strip()
-    system = getattr(error, "os_error", None)  # the system's error below that of aiohttp
+    system = getattr(error, "os_error", None)  # the system's error inside aiohttp's error
     if isinstance(system, OSError) and system.errno:
         # Error numbers of name look-ups are below 0 and unknown to os.strerror.
         return os.strerror(system.errno) if system.errno > 0 else str(system.strerror)

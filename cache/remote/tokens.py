@@ -32,8 +32,8 @@ def read_token(path: Path, hint: str = _CREATE_HINT) -> str:
     Raises
     ------
     CacheError
-        If the file can't be read, other users may read it, or it holds no token of 16 characters or
-        more. No message contains the token.
+        If the file can't be read, if other users may read the file, or if the file holds no token
+        of 16 characters or more. No message contains the token.
     """
     try:
         with path.open("rb") as file:
@@ -52,7 +52,7 @@ def read_token(path: Path, hint: str = _CREATE_HINT) -> str:
 
 
 def token_from_environment() -> str | None:
-    """Return the token for reading another machine's cache, or None if none is set.
+    """Return the token for reading another machine's cache, or None if no token is set.
 
     The token is the value of ``FUSION_CACHE_TOKEN``, or the first line of the file that
     ``FUSION_CACHE_TOKEN_FILE`` names.

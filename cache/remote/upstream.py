@@ -1,4 +1,4 @@
-"""Feature cache on another machine, read-only: wanted arrays are copied and checked once.
+"""Feature cache on another machine, read-only: requested arrays are copied and checked once.
 
 The remote cache is read as files through fsspec: a served cache, any web server that lists its
 folders, an object store, or another folder. The index of the remote cache is trusted; an array is
@@ -28,7 +28,7 @@ from ..shards.rows import Array, ShardFile, most_items
 from ..shards.shard import Entry, Shard, checksum, write_shard
 from .folder import RemoteFolder
 
-_MAX_GAP = 2**16  # bytes between two arrays that are cheaper to read than a second request
+_MAX_GAP = 2**16  # reading so many bytes between two arrays is cheaper than a second request
 _MAX_REQUEST = 8 * 2**20
 
 _Positions = npt.NDArray[np.int64]
@@ -37,7 +37,7 @@ _Positions = npt.NDArray[np.int64]
 class Upstream:
     """Feature cache on another machine, read-only; connects when first used.
 
-    Paths of its files are relative to the remote folder.
+    Paths of files of the remote cache are relative to the remote folder.
 
     Parameters
     ----------
@@ -98,11 +98,11 @@ class Upstream:
     ) -> int:
         """Copy those arrays of `keys` that the remote cache has into a local cache.
 
-        If an array can't be read as catalogued, its shard may have been packed or rewritten. The
-        catalogue is then read again, and the array is tried once more. An array that still does
-        not match its checksum is left out and reported in `problems`. After an error, arrays copied
-        before it stay. If two processes copy the same array at once, both copies are valid, and
-        either is read.
+        If an array is not where the catalogue says, its shard may have been packed or rewritten.
+        The method then reads the catalogue and the array once more. An array that still does not
+        match its checksum is left out and reported in `problems`. Arrays that were copied before an
+        error are kept. If two processes copy the same array at once, both copies are valid, and a
+        reader gets either copy.
 
         Parameters
         ----------
@@ -170,7 +170,7 @@ class Upstream:
             self._root()  # raises if the address is wrong; a missing feature is not an error
             return {}
         if FINGERPRINT_FILE not in names:
-            self._root()  # the server may answer to every address
+            self._root()  # some servers answer to every address
             return {}
         return {name: Listed(size) for name, size in names.items() if is_shard(name)}
 
@@ -231,7 +231,7 @@ class Upstream:
     def _read(
         self, catalogue: Catalogue, positions: _Positions
     ) -> tuple[dict[int, Array], CacheError | None]:
-        """Return position -> array of the arrays that match their checksums, and the last error."""
+        """Return the arrays that match their checksums, by position, and the last error."""
         good: dict[int, Array] = {}
         failure = None
         for position, array in self._arrays(catalogue, positions):
@@ -281,20 +281,20 @@ class Upstream:
         except CacheError as error:
             arrays.append((part.positions[0], error))
         except (OSError, KeyError, ValueError, RuntimeError):
-            pass  # removed or damaged: as if these arrays did not match their checksums
+            pass  # a removed or damaged shard counts like arrays with wrong checksums
         return iter(arrays)
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Rows of one shard, in ascending order, and their positions in the catalogue."""
+    """Rows of one shard, in ascending order, and the rows' positions in the catalogue."""
 
     file: ShardFile
     rows: list[int]
     positions: list[int]
 
     def split(self) -> list[_Part]:
-        """Split into parts for one request each: rows near each other, of limited size."""
+        """Split into parts of limited size with neighbouring rows; each part needs one request."""
         size = self.file.fingerprint.array_bytes
         parts: list[_Part] = []
         for row, position in zip(self.rows, self.positions, strict=True):
@@ -325,7 +325,7 @@ class _Part:
 
 
 def _positions(catalogue: Catalogue, keys: Sequence[str]) -> _Positions:
-    """Return the catalogue positions of keys, each once, sorted by shard and row."""
+    """Return the catalogue positions of keys, without repeats, sorted by shard and row."""
     positions = catalogue.find(keys)
     return np.unique(positions[positions >= 0])
 

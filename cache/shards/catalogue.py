@@ -1,23 +1,24 @@
 """Catalogue of all items of a feature, and the index file that replaces opening every shard.
 
-The shards are the truth. ``shards.idx``, an HDF5 file beside them, repeats the columns of all
-shards, so that ten thousand shards need not be opened to find one key. The index entry of a shard
-is valid only while the shard has the size and modification time recorded in the index. A shard
-without a valid entry is opened. An index that is damaged or of another version is ignored.
+If the index and the shards disagree, the shards are right. ``shards.idx``, an HDF5 file in the
+folder of the shards, repeats the columns of all shards. With this index, ten thousand shards need
+not be opened to find one key. The index entry of a shard is valid only while the shard has the size
+and modification time recorded in the index. A shard without a valid entry is opened. An index that
+is damaged or of another version is ignored.
 
 ====================  ====================  ================================================
 in ``shards.idx``     type                  meaning, for S shards with N items in total
 ====================  ====================  ================================================
 ``names``             (S,) bytes            file names
-``sizes``             (S,) int64            bytes
+``sizes``             (S,) int64            sizes of the files, bytes
 ``times``             (S,) int64            modification time, nanoseconds
 ``offsets``           (S,) int64            byte at which the arrays begin; -1 if packed
 ``counts``            (S,) int64            number of items
 ``keys``              (N,) bytes            as in the shards, one shard after the other
-``checksums``         (N,) uint64           "
-``seconds``           (N,) float64          "
-``origins``           (N,) bytes            "
-``groups``            (N,) bytes            "
+``checksums``         (N,) uint64           as in the shards
+``seconds``           (N,) float64          as in the shards
+``origins``           (N,) bytes            as in the shards
+``groups``            (N,) bytes            as in the shards
 ``order``             (N,) int64            positions that sort the keys; stable
 ====================  ====================  ================================================
 
@@ -53,9 +54,9 @@ _FORMAT = "fusion shard index"
 _VERSION = 2
 _PER_SHARD = ("names", "sizes", "times", "offsets", "counts")
 _PER_ITEM = COLUMNS
-# Columns that are long and rarely needed: they are read only on demand.
+# These columns are long and rarely needed, and are therefore read only on demand.
 _TEXTS = ("origins", "groups")
-_FEW = 32  # number of unindexed shards from which writing the index again is worthwhile
+_FEW = 32  # the index is written again if at least so many shards lack an entry
 
 
 Column = npt.NDArray[Any]
@@ -70,7 +71,7 @@ class Listed:
     size : int
         Bytes; -1 if the listing does not give the size.
     time : int
-        Modification time in nanoseconds; -1 if the listing does not give it.
+        Modification time in nanoseconds; -1 if the listing does not give the time.
     """
 
     size: int = -1
@@ -133,7 +134,7 @@ class Catalogue:
 
     @cached_property
     def unique(self) -> npt.NDArray[np.int64]:
-        """Positions of all items, each key once."""
+        """Positions of all items, without repeated keys."""
         order = self._columns["order"]
         keys = self.keys[order]
         first = np.ones(len(keys), bool)
@@ -156,7 +157,7 @@ class Catalogue:
         return np.where(self.keys[position] == wanted, position, -1)
 
     def place(self, positions: npt.NDArray[np.int64]) -> tuple[Column, Column]:
-        """Return shard numbers and rows in the shards, (n,) each, of the items at `positions`."""
+        """Return two arrays (n,): the shard number and the row in the shard of each item."""
         shards = np.searchsorted(self._starts, positions, side="right") - 1
         return shards, positions - self._starts[shards]
 
@@ -165,7 +166,7 @@ class Catalogue:
         return np.arange(self._starts[number], self._starts[number + 1])
 
     def save(self, folder: Path) -> None:
-        """Write the index file, whole or not at all.
+        """Write the index file; if writing fails, the old file stays.
 
         Raises
         ------
@@ -268,7 +269,7 @@ def _merged(
 def _merged_order(order: Column, is_valid: npt.NDArray[np.bool_], keys: Column) -> Column:
     """Return the positions that sort `keys`, given the order of the indexed items.
 
-    Only the new keys have to be sorted.
+    Only the keys of shards without a valid index entry have to be sorted.
     """
     old = order[is_valid[order]]
     old = (np.cumsum(is_valid) - 1)[old]  # positions among the valid items
@@ -321,7 +322,7 @@ def _agree(listed: Listed | None, indexed: _Index, number: int) -> bool:
 def _read_index(path: Path) -> _Index | None:
     """Return an index file with its columns mapped, or None if no valid index exists."""
     try:
-        # One handle for both readers: the name may meanwhile refer to another file.
+        # Both readers use the same handle, because the name may meanwhile refer to another file.
         with path.open("rb") as stream, h5py.File(stream, "r") as file:
             if bytes(file.attrs["format"]) != _FORMAT.encode():
                 return None

@@ -1,15 +1,16 @@
 """Claims on items, so that builders running at the same time do not compute an item twice.
 
-A builder creates a claim before it computes an item and removes the claim when the item's shard is
+A builder creates a claim before computing an item and removes the claim when the item's shard is
 written. A claim is a hard link, named after the item, to a file that names the owner. Creating a
 link whose name must not exist yet is one atomic step on every file system, network file systems
-included. Of two builders, only one can therefore claim the item. The other builder waits for
-the item at its end, and computes the item if it is still missing.
+included. Only one of two builders can therefore claim the item. The other builder computes all
+other items first, then waits for the item, and computes the item if the item is still missing.
 
-Claims are advisory. A claim expires when its process is dead. Without renewal, a claim of a process
-on another machine, whose state can't be checked, expires after ten minutes. A claim of a process on
-this machine, whose process number may have been reused, expires after an hour. In the worst case an
-item is computed twice, and two equal copies are stored.
+Claims are advisory. A claim expires when its process is dead. The state of a process on another
+machine can't be checked, so a claim from another machine expires ten minutes after its last
+renewal. A process number on this machine may be reused, so a claim from this machine expires an
+hour after its last renewal. In the worst case an item is computed twice, and two equal copies are
+stored.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ from .files import (
 CLAIMS = "claims"
 _RENEW_SECONDS = 60.0
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
-_LEASE_SECONDS = 600.0  # for processes of other machines, whose state can't be checked
+_LEASE_SECONDS = 600.0  # other machines' processes can't be checked
 
 
 class Claims:
-    """Claims of one process on items of one feature; a context manager that releases them."""
+    """Claims of one process on items of one feature; a context manager that releases the claims."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / CLAIMS
-        self._name: Path | None = None  # file that names this process; claims are links to it
+        self._name: Path | None = None  # names this process; claims are links to this file
         self._claims: list[Path] = []
         self._renewed = time.monotonic()
 
@@ -52,7 +53,7 @@ class Claims:
 
     def __exit__(self, *_: object) -> None:
         for path in self._claims:
-            if _is_mine(path):  # unless another process considered us dead and took over
+            if _is_mine(path):  # else another process has taken over the claim
                 with contextlib.suppress(OSError):
                     path.unlink()
         if self._name is not None:
@@ -114,13 +115,14 @@ class Claims:
 def alone(folder: Path, task: str, message: str) -> Iterator[Claims]:
     """Let only one process at a time perform `task` on a folder.
 
-    The context yields claims. During long work, call their ``renew`` between the steps.
+    The context yields a :class:`Claims`. During long work, call :meth:`Claims.renew` between the
+    steps.
 
     Parameters
     ----------
     task : str
         Name of the work that only one process may do at a time.
-    others : str
+    message : str
         Error message to raise if another process performs the task.
 
     Raises
@@ -146,7 +148,7 @@ def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
 
 
 def claims_of(folder: Path, pids: Collection[int]) -> list[Path]:
-    """Return the claims held by these processes of this machine."""
+    """Return the claims held by the given processes of this machine."""
     owners = ((path, _owner(path)) for path in _listed(folder))
     return [path for path, owner in owners if owner and owner[0] == SYSTEM and owner[1] in pids]
 
@@ -157,7 +159,7 @@ def claim_path(folder: Path, key: str) -> Path:
 
 
 def remove_claims(folders: Iterable[Path], pids: Collection[int]) -> None:
-    """Remove the claims and temporary files of processes of this machine known to be dead."""
+    """Remove claims and temporary files left by dead processes of this machine."""
     for folder in folders:
         for path in claims_of(folder, pids):
             remove_dead_claim(path)
@@ -182,8 +184,8 @@ def remove_dead_claim(path: Path) -> bool:
     OSError
         If the claim can't be removed.
     """
-    # Renaming comes first, so that only one of several processes gets the claim. The claim is
-    # checked after that, because another process may have taken it over in the meantime.
+    # Renaming comes first, so that only one of several processes gets the claim. After that, the
+    # claim is checked, because another process may have taken over the claim in the meantime.
     aside = temporary_name(path.parent)
     try:
         path.rename(aside)
@@ -193,7 +195,7 @@ def remove_dead_claim(path: Path) -> bool:
         aside.unlink(missing_ok=True)
         return True
     with contextlib.suppress(OSError):
-        os.link(aside, path)  # not rename, which would replace the claim of a third process
+        os.link(aside, path)  # rename would replace the claim of a third process
     aside.unlink(missing_ok=True)
     return False
 
@@ -209,7 +211,8 @@ def _listed(folder: Path) -> list[Path]:
 def _make_file(path: Path) -> bool:
     """Create a claim as a file, on file systems without links; return False if it exists.
 
-    A kill between the two steps leaves a claim without an owner, which expires after a minute.
+    The file is first created, then the owner is written. If the process is killed in between, the
+    claim has no owner and expires after a minute.
     """
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -246,9 +249,9 @@ def _alive(path: Path) -> bool:
     except OSError:
         return False
     owner = _owner(path)
-    if owner is None:  # being written, or without an owner
+    if owner is None:  # the file is being written, or has no owner
         return age < _RENEW_SECONDS and path.exists()
     if owner[0] == SYSTEM:
-        # The limit of an hour: a process number can be reused.
+        # A claim expires after an hour, because a process number can be reused.
         return not is_dead(*owner) and age < ABANDONED_SECONDS
     return age < _LEASE_SECONDS

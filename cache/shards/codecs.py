@@ -32,7 +32,8 @@ def codec_options(codec: Codec, fingerprint: Fingerprint) -> dict[str, Any]:
     if math.prod(fingerprint.shape) == 0:
         raise CacheError(f"{fingerprint.name!r} has empty arrays, which can't be packed.")
     if codec == "zstd":
-        # Shuffling groups the n-th bytes of all numbers: exponents of neighbouring values agree.
+        # Shuffling groups the n-th bytes of all numbers. The groups compress well, because the
+        # exponents of neighbouring values are similar.
         return {"chunks": chunks, "shuffle": True, "compression": plugin.Zstd(clevel=9)}
     blosc = plugin.Blosc2(cname="zstd", clevel=9, filters=plugin.Blosc2.SHUFFLE)
     return {"chunks": chunks, "compression": blosc}
@@ -42,15 +43,15 @@ _FILTERS: dict[int, Codec] = {32015: "zstd", 32026: "blosc2"}  # as registered w
 
 
 def codec_of(data: h5py.Dataset) -> Codec | None:
-    """Return the codec a dataset is packed with, or None if it has no known codec."""
+    """Return the codec with which a dataset is compressed, or None if no known codec is used."""
     return next((_FILTERS[number] for number in _filters(data) if number in _FILTERS), None)
 
 
 def missing_codec(data: h5py.Dataset) -> CacheError | None:
-    """Return the error for a dataset that this machine can't unpack; None if it can."""
+    """Return the error for a dataset that this machine can't unpack; None for any other dataset."""
     if _readable(data):
         return None
-    _plugin()  # importing it registers its filters with HDF5
+    _plugin()  # importing hdf5plugin registers its filters with HDF5
     return None if _readable(data) else _not_installed()
 
 

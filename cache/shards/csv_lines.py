@@ -6,12 +6,13 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-# csv quotes cells that contain a character of its line end, and a name may contain either one.
+# The csv module quotes cells that contain a character of the line end. A file name may contain
+# either character of this line end.
 _CRLF = "\r\n"
 
 
 class _Echo:
-    """File-like object whose write returns the text of csv."""
+    """File-like object whose ``write`` returns the text that the csv module writes."""
 
     def write(self, text: str) -> str:
         return text

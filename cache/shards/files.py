@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the debris of writes that were interrupted."""
+"""Writing of files that are never visible incomplete, and removal of interrupted writes."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from ..errors import StorageError
 
 HOST = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname()) or "unknown"
-_FIRST_NAMESPACE = 0xEFFFFFFC  # inode of Linux's initial PID namespace; containers have others
+_FIRST_NAMESPACE = 0xEFFFFFFC  # inode of Linux's PID namespace outside containers
 
 
 def _system() -> str:
-    """Return a name for the scope of process numbers: this machine, or one container on it."""
+    """Return a name for the scope of process numbers: this machine or this container."""
     with contextlib.suppress(OSError):
         namespace = Path("/proc/self/ns/pid").stat().st_ino
         if namespace != _FIRST_NAMESPACE:
@@ -42,8 +42,8 @@ def temporary_name(folder: Path) -> Path:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name to write to, which becomes `path` if the context succeeds.
 
-    After a kill at any moment, `path` is either complete or absent. The name of a remaining
-    temporary file tells which process wrote it.
+    If the process is killed at any moment, `path` is complete, unchanged or absent. The name of a
+    temporary file contains the process that wrote the file.
 
     Raises
     ------
@@ -61,8 +61,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 def all_written_whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """Yield a temporary name for each of several files of one folder.
 
-    The first file appears last. If the first file exists, all files exist; an old first file never
-    exists together with new other files.
+    The first file appears last. If the first file exists, all files exist. An old first file is
+    removed before any other file is replaced.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def find_debris(folder: Path) -> list[Path]:
 
 
 def remove_debris(folders: Iterable[Path], pids: Iterable[int]) -> None:
-    """Remove the unfinished files of processes of this machine known to be dead."""
+    """Remove the unfinished files of dead processes of this machine."""
     for folder in folders:
         for pid in pids:
             for path in folder.glob(f".*.{SYSTEM}.{pid}.tmp"):
@@ -137,7 +137,7 @@ def remove_debris(folders: Iterable[Path], pids: Iterable[int]) -> None:
 
 def is_dead(system: str, pid: int) -> bool:
     """Return whether a process is known to have ended; always False for other machines."""
-    if system != SYSTEM or os.name != "posix":  # elsewhere signal 0 is not harmless
+    if system != SYSTEM or os.name != "posix":  # on other systems signal 0 is not harmless
         return False
     try:
         os.kill(pid, 0)

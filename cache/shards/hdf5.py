@@ -1,4 +1,4 @@
-"""HDF5 files that appear whole or not at all."""
+"""Writing of HDF5 files that are never visible incomplete."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ def hdf5_written_whole(
 ) -> Iterator[h5py.File]:
     """Yield an HDF5 file in memory, which is written to `path` if the context succeeds.
 
-    HDF5 itself never writes to the disk. When a disk is full, HDF5 raises errors of several kinds,
-    keeps what it could not write, and crashes the process when the process ends.
+    HDF5 itself never writes to the disk, because HDF5 can crash when a disk is full. HDF5 then
+    raises errors of several kinds, keeps the unwritten data, and crashes the process when the
+    process ends.
 
     Parameters
     ----------
     large : int
-        Bytes of the largest dataset. If that is a memory page or more, datasets of a page or more
-        begin at a page boundary, so that mapping them needs as few pages as possible. Otherwise all
-        datasets begin at a multiple of 8 bytes.
+        Bytes of the largest dataset. If `large` is at least a memory page (4,096 bytes), datasets
+        of a page or more begin at a page boundary. Mapping such a dataset then needs as few pages
+        as possible. Otherwise all datasets begin at a multiple of 8 bytes.
     times : (int, int), optional
         Access and modification time to give the file, in nanoseconds.
 
@@ -42,8 +43,8 @@ def hdf5_written_whole(
     """
     buffer = io.BytesIO()
     threshold, interval = (_PAGE, _PAGE) if large >= _PAGE else (1, 8)
-    # From format 1.8 on, HDF5 keeps checksums of its metadata. Without them, or with texts of
-    # variable length (which HDF5 stores in a heap), one flipped bit can crash the reader.
+    # From format 1.8 on, HDF5 keeps checksums of its metadata. Without these checksums, a flipped
+    # bit can crash the reader. The same holds for texts of variable length, which are in a heap.
     with h5py.File(
         buffer,
         "w",
@@ -54,7 +55,7 @@ def hdf5_written_whole(
         yield file
     with written_whole(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
-        if times is not None:  # set before the file is visible: shards never change
+        if times is not None:  # before the file is visible: shards never change
             os.utime(temporary, ns=times)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..fingerprint import Fingerprint
 
-# Parentheses in HDF5 messages: a text, then numbers and addresses, and the system's reason.
+# An HDF5 message has parentheses with a text, numbers and addresses, and the system's reason.
 _HDF5 = re.compile(r"\((?P<words>[^():]+): [^()]*? = [^()]*\)", re.DOTALL)
 _OPENING = re.compile(
     r"(\[Errno \d+\] )?Unable to (synchronously )?open file \((?P<words>[^()]*)\)"
@@ -20,7 +20,7 @@ _SYSTEM = re.compile(r"error message = '(?P<words>[^']*)'")
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """File of the cache that was skipped; the items it held count as missing.
+    """File of the cache that was skipped; the items in this file count as missing.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Problem:
 
     @property
     def line(self) -> str:
-        """Path and reason in one line; the path appears once."""
+        """Path and reason in one line, in which the path appears once."""
         reason = in_one_line(self.reason)
         return reason if str(self.path) in reason else f"{self.path}: {reason}"
 
@@ -54,7 +54,7 @@ def _words(match: re.Match[str]) -> str:
 
 
 def closed_folder(folder: Path) -> Problem | None:
-    """Return the reason why a folder can't be read; None if it can be read or does not exist."""
+    """Return the reason why a folder can't be read; None for a readable or missing folder."""
     try:
         with os.scandir(folder):
             (folder / os.pardir).stat()  # entering a folder needs a separate permission
@@ -76,15 +76,15 @@ class FeatureInfo:
     items : int
         Number of distinct keys.
     groups : mapping of str to int
-        Distinct keys by the group they belong to (for example a corpus); "" if no group was given.
+        Number of distinct keys by group (for example a corpus); "" if no group was given.
     shards : int
         Number of readable shards.
     packed : int
-        Number of these shards whose arrays are compressed.
+        Number of readable shards whose arrays are compressed.
     bytes : int
-        Size of these shards.
+        Size of the readable shards.
     seconds : float
-        Time that computing the items took, on one core.
+        Computing time of all items, on one core.
     debris : int
         Temporary files and claims that killed processes left.
     """

@@ -1,7 +1,7 @@
 """Names of the files in a cache folder that other machines may read.
 
-Only these files are served to other machines and read from them. All other files in a cache
-folder (claims, temporary files, records of runs) concern only the machine that stores them.
+Only files with these names are served to other machines and read from other machines. All other
+files in a cache folder (claims, temporary files, records of runs) stay on their own machine.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .shard import SUFFIX
 FINGERPRINT_FILE = "fingerprint.json"
 FEATURE_FOLDER = re.compile(r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)-(?P<id>[0-9a-f]{32})")
 
-# No separators and no leading dot: no name may point to another folder, on any file system.
+# A name has no separators and no leading dot, and therefore can't point to another folder.
 _SHARD = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*" + re.escape(SUFFIX))
 
 

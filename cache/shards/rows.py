@@ -1,4 +1,4 @@
-"""Arrays of one shard: mapped into memory, or unpacked when they are read."""
+"""Arrays of one shard, either mapped into memory or unpacked on reading."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ShardFile:
     count : int
         Number of arrays.
     offset : int or None
-        Byte at which the arrays begin; None if they are packed.
+        Byte at which the arrays begin; None if the arrays are packed.
     size : int
         Bytes of the whole file.
     time : int
@@ -78,7 +78,7 @@ class ShardFile:
         return stored_dtype(self.fingerprint)
 
     def rows(self) -> Array | PackedRows:
-        """Return the arrays, (n, ...), read-only; each is read when it is indexed.
+        """Return the arrays, (n, ...), read-only; an array is read when its row is indexed.
 
         Raises
         ------
@@ -106,10 +106,10 @@ class ShardFile:
 
 
 class PackedRows:
-    """Compressed arrays of a shard, each unpacked when it is read.
+    """Compressed arrays of a shard; an array is unpacked when the array is read.
 
     A `PackedRows` keeps the file open. HDF5 handles do not survive a fork, so each process needs
-    its own object (:class:`FeatureArray` takes care of that).
+    its own `PackedRows`. :class:`FeatureArray` creates a new `PackedRows` in each process.
     """
 
     def __init__(self, file: ShardFile) -> None:

@@ -1,4 +1,4 @@
-"""Shard: one HDF5 file of arrays, written whole or not at all, and never changed.
+"""Shard: an HDF5 file of arrays, never visible incomplete and never changed.
 
 ====================  ====================  ================================================
 in the file           type                  meaning
@@ -21,7 +21,8 @@ in the file           type                  meaning
 
 All numbers are little-endian. All texts have a fixed length and are padded with zeros. The shard's
 checksum covers the arrays through their checksums. The shard's checksum is checked whenever a shard
-is opened, without reading the arrays. Version 1 has no origins and groups and is never packed.
+is opened, without reading the arrays. Shards of format version 1 have no origins and
+groups and are never packed.
 """
 
 from __future__ import annotations
@@ -128,20 +129,20 @@ class Shard:
     ) -> Shard:
         """Open a shard: read and check everything except the arrays.
 
-        Opening a shard does not count as using it.
+        Opening a shard does not count as a use of the shard.
 
         Parameters
         ----------
         stream : seekable binary file, optional
-            The file's contents, if they are not stored at `path`.
+            The file's contents, if the contents are not stored at `path`.
         of : Fingerprint, optional
             Fingerprint that the shard must have.
 
         Raises
         ------
         ShardError
-            If the file is not an HDF5 file, is cut short, foreign, or of a newer format, belongs to
-            another feature, or contradicts itself.
+            If the file is not an HDF5 file, is truncated, foreign, or of a newer format, belongs to
+            another feature, or is inconsistent.
         FileNotFoundError
             If the file does not exist.
         """
@@ -151,7 +152,7 @@ class Shard:
                 size, time = status.st_size, status.st_mtime_ns
             else:
                 size, time = stream.seek(0, 2), -1
-            # A shard never changes, so it needs no lock, which network file systems may lack.
+            # A shard never changes and needs no lock. Network file systems may lack locks.
             with (
                 contextlib.nullcontext() if stream else undisturbed(path),
                 h5py.File(path if stream is None else stream, "r", locking=False) as file,
@@ -194,12 +195,12 @@ def _check_format(path: Path, file: h5py.File) -> None:
 class NewerShardError(ShardError):
     """Shard written by a newer version of fusion.
 
-    Nothing is wrong with the file, so no command may delete it.
+    The file is not damaged. Therefore no command may delete the file.
     """
 
 
 class ForeignShardError(ShardError):
-    """Sound HDF5 file that fusion did not write for this feature, so no command may delete it."""
+    """Intact HDF5 file that fusion did not write for this feature; no command may delete it."""
 
 
 def _read(path: Path, file: h5py.File, size: int, time: int) -> Shard:
@@ -252,7 +253,8 @@ def write_shard(
 ) -> Path:
     """Write arrays as one new shard of `folder`, which must exist.
 
-    When this function returns, the shard is on the disk. When it raises, no shard was written.
+    When this function returns, the shard is on the disk. When this function raises, no shard was
+    written.
 
     Parameters
     ----------

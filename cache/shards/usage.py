@@ -1,8 +1,8 @@
 """Time of the last use of a shard, by which the garbage collector selects items to remove.
 
 The last use is the later of the file's access and modification times. The cache sets the access
-time itself, because what file systems do depends on how they are mounted. The modification time
-stays the same to the nanosecond, because the index of the shards relies on it.
+time itself, because some file systems are mounted without access times. The modification time
+stays the same to the nanosecond, because the index of the shards relies on the modification time.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ GRAIN_SECONDS = 3600.0  # a shard is marked at most once within this time
 
 
 class Marks:
-    """Record of the shards marked as used, so that each is marked at most once per hour."""
+    """Record of the shards marked as used; each shard is marked at most once per hour."""
 
     def __init__(self) -> None:
         self._marked: dict[Path, float] = {}
 
     def mark(self, paths: Iterable[Path]) -> None:
-        """Set the access time of these shards to now, if the system allows it."""
+        """Set the access time of the given shards to now, if the system allows the change."""
         now = time.time()
         for path in paths:
             if now - self._marked.get(path, float("-inf")) > GRAIN_SECONDS:

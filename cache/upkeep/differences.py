@@ -20,7 +20,7 @@ Kind = Literal["found", "fingerprint", "content", "recording", "feature"]
 
 
 class Absent(Enum):
-    """Marker for a field that one of two fingerprints lacks; no value equals it."""
+    """Marker for a field that one of two fingerprints lacks; different from every value."""
 
     ABSENT = "absent"
 
@@ -50,7 +50,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Reason why one array is found or not.
+    """Reason why an array is found or not found.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Answer:
         computed; ``"recording"``: the feature is stored, but not for this recording; ``"feature"``:
         no array is stored under the feature's name.
     differences : tuple of Difference
-        Differences to the nearest fingerprint, that is, the one with the fewest differences.
+        Differences to the nearest fingerprint: the fingerprint with the fewest differences.
         Fingerprints with an array of this recording take precedence.
     place : str
         The shard, or the folder of the nearest fingerprint.
@@ -81,13 +81,13 @@ class Answer:
 
 
 class Explainer:
-    """Explains for many recordings whether one feature is found, and why not.
+    """Explanation, for many recordings, of why an array of one feature is found or not.
 
     Parameters
     ----------
     cache : FeatureCache
-        The cache to search. If it is a URL, the other machine's cache is searched for arrays that
-        are not stored on this machine.
+        The cache to search. If the cache is a URL, the other machine's cache is searched for
+        arrays that are not stored on this machine.
     fingerprint : Fingerprint
         The requested feature.
     """
@@ -125,7 +125,7 @@ class Explainer:
 
     @cached_property
     def _stored(self) -> list[_Stored]:
-        """Features of the requested name on both machines, nearest fingerprint first."""
+        """Stored features of the requested name on both machines, nearest fingerprint first."""
         upstream = self._cache.upstream
         features = [self._own, *self._of_other_fingerprints(self._cache)]
         if upstream is not None:
@@ -145,7 +145,7 @@ class Explainer:
 
 @dataclass(frozen=True)
 class _Stored:
-    """A stored feature in one cache, and its differences to the requested one."""
+    """Stored feature in one cache, and its differences to the requested fingerprint."""
 
     fingerprint: Fingerprint
     catalogue: Catalogue

@@ -13,7 +13,7 @@ from .verify import BadFile, VerifyReport
 
 
 def drop(cache: FeatureCache, report: VerifyReport) -> list[Problem]:
-    """Remove all damage that `report` lists; keep a shard's sound rows in a new shard.
+    """Remove the damaged files and items in `report`; write a shard's intact rows to a new shard.
 
     Returns
     -------

@@ -1,8 +1,9 @@
-"""Garbage collection: removes debris, and items that no run references.
+"""Garbage collection: removal of debris, and of items that no run references.
 
-Referenced items are never removed. Unreferenced items are removed if they were last used long
-enough ago, or the least recently used first until the cache fits a budget. A shard that holds
-other items, too, is rewritten without the removed ones.
+Referenced items are never removed. Unreferenced items are removed if they were last used longer ago
+than an age limit. If the cache has a budget in bytes, further unreferenced items are removed, the
+least recently used first, until the cache fits the budget. A shard that also holds other items is
+rewritten without the removed items.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class FeatureGc:
     rewritten : int
         Number of files rewritten with fewer items.
     referenced, referenced_bytes : int
-        Items kept because they are referenced.
+        Number and bytes of items kept because a run references them.
     unreferenced, unreferenced_bytes : int
-        Items kept although nothing references them.
+        Number and bytes of items kept although no run references them.
     """
 
     fingerprint: Fingerprint
@@ -61,7 +62,7 @@ class FeatureGc:
 
 @dataclass
 class GcReport:
-    """Result of a collection, or in a dry run its plan.
+    """Result of a collection; in a dry run, the plan of the collection.
 
     Attributes
     ----------
@@ -76,7 +77,7 @@ class GcReport:
     before : int
         Bytes of all shards before the collection.
     missed : int
-        Bytes by which the budget was exceeded; 0 if it was met or there was none.
+        Bytes by which the budget is exceeded; 0 if the budget is met or no budget was given.
     problems : list of Problem
         Files that could not be read or removed.
     """
@@ -105,7 +106,7 @@ def collect(
     obsolete: Collection[Path] | None = None,
     on_progress: OnBytes | None = None,
 ) -> GcReport:
-    """Remove debris, and unreferenced items to the extent that age or budget demands.
+    """Remove debris, and unreferenced items that exceed the age limit or the budget.
 
     Without `older_than` and `max_bytes` only debris is removed. Running readers and builds are not
     disturbed: an open shard stays readable, and readers find its remaining rows in the new shard.
@@ -113,13 +114,13 @@ def collect(
     Parameters
     ----------
     referenced : mapping of str to collection of str
-        Fingerprint id -> keys that are never removed.
+        Keys that are never removed, by fingerprint id.
     older_than : timedelta, optional
         Remove items that were last used or written longer ago than this.
     max_bytes : int, optional
-        After that, remove the least recently used shards until all shards together take at most
-        this many bytes. Items used within the last hour, or within `older_than` if that is shorter,
-        are kept.
+        After the removal by age, remove the least recently used shards until all shards together
+        take at most this many bytes. Items used within the last hour, or within `older_than` if
+        `older_than` is shorter, are kept.
     dry_run : bool
         Only report what would be removed.
     obsolete : collection of Path, optional
@@ -151,7 +152,7 @@ def collect(
 
 @contextlib.contextmanager
 def _alone_or_full(cache: FeatureCache) -> Iterator[Claims]:
-    """Exclude other upkeep processes, unless the full disk has no space left for a claim.
+    """Exclude other upkeep processes, unless the disk is too full for a claim.
 
     The collection must also run on a full disk.
     """
@@ -167,7 +168,7 @@ def _alone_or_full(cache: FeatureCache) -> Iterator[Claims]:
 
 
 def _report(plan: Plan) -> GcReport:
-    """Return the report of the removals that a plan contains, or that were carried out."""
+    """Return the report of a plan, or of the removals that were carried out."""
     report = GcReport(
         [_count(f, plan.shards[f]) for f in plan.features],
         plan.debris,
@@ -202,7 +203,7 @@ def _count(fingerprint: Fingerprint, shards: Iterable[ShardPlan]) -> FeatureGc:
 
 
 def _carry_out(cache: FeatureCache, plan: Plan, advance: OnBytes) -> None:
-    """Carry out a plan; removals that turn out to be impossible move to `plan.problems`."""
+    """Carry out a plan; add removals that are impossible to `plan.problems`."""
     plan.debris = [path for path in plan.debris if _unlink(path, plan)]
     plan.registrations = [path for path in plan.registrations if _unlink(path, plan)]
     going = [shard for shards in plan.shards.values() for shard in shards if shard.going]
@@ -243,7 +244,7 @@ def _remove(shard: ShardPlan, plan: Plan) -> bool:
 def _unlink(path: Path, plan: Plan) -> bool:
     try:
         is_claim = path.parent.name == CLAIMS and not path.name.startswith(".")
-        if is_claim:  # a builder may have taken over the claim since
+        if is_claim:  # a builder may have taken over the claim meanwhile
             return remove_dead_claim(path)
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -27,7 +27,7 @@ from ..shards.shard import Shard
 from ..shards.usage import last_used, undisturbed
 from ..store import FeatureCache, shards_in
 
-SPARED = timedelta(hours=1)  # an item used this recently is not removed for a budget
+SPARED = timedelta(hours=1)  # items used within this time stay despite a budget
 
 References = Mapping[str, Collection[str]]
 """Fingerprint id -> referenced keys."""
@@ -35,18 +35,18 @@ References = Mapping[str, Collection[str]]
 
 @dataclass(frozen=True)
 class Bounds:
-    """Latest times of last use at which items may be removed.
+    """Times of last use up to which items may be removed.
 
     Attributes
     ----------
     now : float
-        Time at which the bounds were set; seconds since 1970, as all times here.
+        Time at which the bounds were set. All times in this class are in seconds since 1970.
     by_age : float
         Items that were not used after this time are removed because of their age.
     for_budget : float
         Items that were not used after this time may be removed to meet the budget.
     max_bytes : float
-        The budget; infinite if there is none.
+        The budget in bytes; infinite without a budget.
     """
 
     now: float
@@ -73,7 +73,7 @@ class Bounds:
 
 @dataclass
 class ShardPlan:
-    """A shard that was examined, and the decision about it.
+    """Shard that was examined, and the decision which rows to remove.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class ShardPlan:
     size : int
         Bytes of the file.
     used : float
-        Time of its last use.
+        Time of the shard's last use.
     last_used : float
         Time of last use according to the file after it was examined. Examining another user's file
         counts as a use.
@@ -187,7 +187,7 @@ def _examine(
 
 
 def _removing(shard: Shard, referenced: list[int]) -> tuple[int, str | None]:
-    """Return the bytes that removing all other rows would free, and the obstacle or None."""
+    """Return the bytes freed by removing all unreferenced rows, and the obstacle or None."""
     file = shard.file
     if not referenced:
         return file.size, None

@@ -9,7 +9,7 @@ from ..fingerprint import Fingerprint
 from ..store import FeatureCache
 from .differences import differences
 
-_DIGITS = 8  # of an id; enough to distinguish the features of one cache
+_DIGITS = 8  # this many digits of an id distinguish the features of a cache
 
 
 def find_feature(cache: FeatureCache, text: str) -> Fingerprint:
@@ -18,12 +18,13 @@ def find_feature(cache: FeatureCache, text: str) -> Fingerprint:
     Raises
     ------
     CacheError
-        If no feature has this name, or several do; the message lists them and their differences.
+        If no feature or several features have this name. The message lists the features and their
+        differences.
     """
     features = cache.features()
     matches = [f for f in features if f.name == text]
     matches = matches or [f for f in features if _matches(f, text)]
-    # Prefer features with items: an empty one was left by a build that was killed early.
+    # Prefer features with items: a build that is killed early leaves an empty feature.
     filled = [f for f in matches if len(cache.catalogue(f))]
     matches = filled or matches
     if len(matches) == 1:

@@ -1,8 +1,9 @@
 """Rewriting of shards, to remove items, to pack or to unpack.
 
 A shard never changes. The items to keep are written as a new shard, each array compared with its
-checksum, and then the old shard is removed. A kill in between leaves both shards with the same
-items: nothing is lost, and the next packing removes the duplicates.
+checksum, and then the old shard is removed. If the process is
+killed between the two steps, both shards exist. Nothing is lost, and the next packing removes the
+duplicates.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def working_alone(cache: FeatureCache) -> AbstractContextManager[Claims]:
 
 
 def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Path | None:
-    """Replace a shard by a new one with some of its rows and the same time of last use.
+    """Replace a shard by a new shard with some of the rows and the same time of last use.
 
     Parameters
     ----------
@@ -57,7 +58,8 @@ def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Pa
     Raises
     ------
     ShardError
-        If an array does not match its checksum, or the shard was deleted. Then no file is changed.
+        If an array does not match its checksum, or the shard was deleted. In these cases no
+        file is changed.
     CacheError
         If the codec of the old or new shard is not installed.
     StorageError
@@ -78,7 +80,7 @@ def rewrite(shard: Shard, rows: Sequence[int], codec: Codec | None = None) -> Pa
 
 
 def codec_used(file: ShardFile) -> Codec | None:
-    """Return the codec a shard is packed with, or None if the shard is contiguous."""
+    """Return the codec with which a shard is packed, or None if the shard is contiguous."""
     if not file.packed:
         return None
     with undisturbed(file.path), h5py.File(file.path, "r", locking=False) as opened:
@@ -87,7 +89,7 @@ def codec_used(file: ShardFile) -> Codec | None:
 
 def _copy(shard: Shard, rows: Sequence[int], codec: Codec | None) -> Path:
     before = shard.path.stat()
-    # This function drops the list: on some systems a mapped file can't be removed.
+    # The list ends with this function: on some systems a mapped file can't be removed.
     times = before.st_atime_ns, before.st_mtime_ns
     entries = list(_checked(shard, rows))
     return write_shard(shard.path.parent, shard.fingerprint, entries, codec, times)
@@ -134,8 +136,8 @@ def pack(
 ) -> PackReport:
     """Compress the arrays of features that are rarely read; packed arrays stay readable.
 
-    A kill at any moment loses nothing, and the next call packs the remaining shards. Shards that
-    are already packed stay unchanged, whatever their codec.
+    If the process is killed, nothing is lost, and the next call packs the remaining shards.
+    Shards that are already packed stay unchanged, whatever their codec.
 
     Parameters
     ----------
@@ -153,7 +155,7 @@ def pack(
     """
     chosen = cache.features() if fingerprints is None else list(fingerprints)
     for fingerprint in chosen:
-        codec_options(codec, fingerprint)  # fail before the work if packing is impossible
+        codec_options(codec, fingerprint)  # if packing is impossible, fail before any work
     return _convert(cache, chosen, codec, on_progress)
 
 
@@ -162,7 +164,7 @@ def unpack(
     fingerprints: Iterable[Fingerprint] | None = None,
     on_progress: OnBytes | None = None,
 ) -> PackReport:
-    """Make packed arrays contiguous again, to read them at full speed. See :func:`pack`."""
+    """Make packed arrays contiguous again, for reading at full speed. See :func:`pack`."""
     chosen = cache.features() if fingerprints is None else list(fingerprints)
     return _convert(cache, chosen, None, on_progress)
 
@@ -235,7 +237,7 @@ def _convert_shard(
 def _is_copied(shard: Shard, row: int, other: ShardFile | None) -> bool:
     """Return whether another shard already has an undamaged copy of this array.
 
-    A conversion that was killed leaves such copies.
+    An interrupted conversion leaves copies of arrays that were already converted.
     """
     if other is None:
         return False

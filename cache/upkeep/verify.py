@@ -1,8 +1,8 @@
-"""Verification of a cache: reads all files and reports the damaged ones.
+"""Verification of a cache: a report of all damaged files and items.
 
 Shards are opened one by one. The index is checked against the shards, and is used only to name the
-items of a file that can't be opened any more. Arrays are read from the file, not through a memory
-map, where a bad sector would raise a signal instead of an error.
+items of a file that can't be opened any more. Arrays are read without a memory map, because a bad
+sector in a memory map would raise a signal instead of an error.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class BadFile:
     path : Path
         The file, or a feature's folder that can't be read.
     kind : {"shard", "index", "fingerprint", "unreadable"}
-        A repair removes a damaged shard, rewrites index and fingerprint from the shards, and keeps
-        files that the system does not allow to be read (``"unreadable"``).
+        A repair removes a damaged shard, and rewrites index and fingerprint from the shards. A
+        repair keeps files that the system does not allow to be read (``"unreadable"``).
     fingerprint : Fingerprint or None
         Fingerprint of the feature, if known.
     reason : str
@@ -94,7 +94,7 @@ class VerifyReport:
     Attributes
     ----------
     features, shards, items : int
-        Number of features, shards and items that were read, known bad ones included.
+        Number of features, shards and items that were read, including known bad items.
     bytes : int
         Bytes of the shards.
     seconds : float
@@ -104,7 +104,7 @@ class VerifyReport:
     bad_files : list of BadFile
         Damaged files.
     aside : list of Problem
-        Sound files that this program can't use: of a newer format, or foreign. Repairs keep them.
+        Sound files of a newer format or of another program. Repairs keep these files.
     """
 
     features: int = 0
@@ -130,9 +130,9 @@ class VerifyReport:
 def verify(cache: FeatureCache, on_progress: OnBytes | None = None) -> VerifyReport:
     """Read every array of every shard and compare it with its checksum.
 
-    The memory needed is one array and the columns of one shard at a time. Verification does not
-    count as use. Files that appear or disappear during the verification are not reported as
-    damaged.
+    Verification needs memory for one array and the columns of one shard. Verification does not
+    count as use of a shard. Files that appear or disappear during the verification are not
+    reported as damaged.
 
     Raises
     ------
@@ -206,7 +206,7 @@ class _Folder:
     # -- the index -------------------------------------------------------------------
 
     def _read_index(self) -> Catalogue | None:
-        """Return the entries of the index file for unchanged shards, or None if it is unusable."""
+        """Return the index entries of unchanged shards, or None if the index is unusable."""
         if not (self.folder / INDEX).exists():
             return None
         if not index_is_sound(self.folder):
@@ -236,7 +236,7 @@ class _Folder:
             and [index.label(i) for i in at] == [shard.label(i) for i in range(len(at))]
         )
         if not is_equal:
-            self._numbers = {}  # report the index only once
+            self._numbers = {}  # prevents a second report of the index
             self._bad_file(INDEX, "index", f"The index contradicts {shard.path.name}.")
 
     # -- shards ----------------------------------------------------------------------
@@ -279,7 +279,7 @@ class _Folder:
         self.report.items += shard.file.count
 
     def _bad_shard(self, name: str, reason: str) -> None:
-        """Report a shard that can't be opened, and the items it held according to the index."""
+        """Report a shard that can't be opened, and the items that the index lists for the shard."""
         index = self._load_index({name: Listed()})
         items = [
             BadItem(
@@ -308,7 +308,7 @@ def _bad_rows(shard: Shard) -> Iterator[tuple[int, str]]:
 
 
 def _contiguous(file: ShardFile) -> Iterator[Array | str]:
-    """Yield the bytes of each array, always in the same buffer; or why they can't be read."""
+    """Yield the bytes of each array in a reused buffer, or the reason why reading failed."""
     size = file.fingerprint.array_bytes
     array = np.empty(size, np.uint8)
     assert file.offset is not None
