@@ -114,7 +114,7 @@ def _run(options: dict[str, Any], run: Run, axes: dict[str, str]) -> int:
     return 0
 
 
-# Options that have no effect with --clip, which explains the chosen model on single recordings.
+# Options that are refused with --clip: they only affect the explanation of a whole run.
 _RUN_ONLY = ("model", "part", "permutations", "jobs")
 
 
