@@ -159,7 +159,7 @@ def _clips(ctx: click.Context, options: dict[str, Any], run: Run, axes: dict[str
 
 
 def _check_folder(out: Path) -> None:
-    """Raise UserError if `out` can't be written, before the long computation starts."""
+    """Raise UserError if `out` can't be written, before the explanation is computed."""
     from ..contracts.errors import UserError
 
     if not out.parent.is_dir() or out.is_dir():

@@ -90,8 +90,8 @@ def run_audit(
     Raises
     ------
     UserError
-        If the request is invalid, for example if the clips do not allow a named split. Also if
-        `out` holds the audit of another request. Raised before features and models are computed.
+        If the request is invalid, for example if the clips do not allow a named split, or if `out`
+        holds another audit. The error is raised before features are extracted.
     TrainingError
         If a training fails; the audit can be resumed.
     """

@@ -93,7 +93,7 @@ def run_comparison(
     Raises
     ------
     UserError
-        If the request is invalid; raised before the long work starts.
+        If the request is invalid; raised before features are extracted.
     TrainingError
         If the training of a baseline fails. A cell whose training fails is reported and left out.
     """

@@ -113,7 +113,7 @@ class Comparisons:
     handed_out : Interval
         Test UAR of the candidate with the best validation UAR of all cells, by fold and seed.
     handed_out_against : Comparison
-        Difference of `handed_out` to the best single modality.
+        Difference between `handed_out` and the best single modality.
     missing : dict
         Reason why a cell could not be trained, by the name of the cell.
     speakers, folds, seeds, epochs : int

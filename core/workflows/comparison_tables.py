@@ -200,7 +200,7 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def csv_rows(comparisons: Comparisons) -> Iterator[Sequence[Any]]:
-    """Yield the rows of table.csv: a header, and one row of numbers per cell."""
+    """Yield the rows of table.csv: a header, and one row per cell with unrounded numbers."""
     modalities = list(comparisons.rows[0].contributions)
     families = ("single", "ensemble", "plain")
     figures = ("difference", "low", "high", "p", "p_holm")

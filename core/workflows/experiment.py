@@ -109,7 +109,7 @@ def run_experiment(
     Raises
     ------
     UserError
-        If the request is invalid; raised before the long work starts.
+        If the request is invalid; raised before features are extracted.
     TrainingError
         If a training fails; the run can be resumed.
     """

@@ -243,7 +243,7 @@ class PlannedGrid:
 
 
 def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
-    """Check every cell before the long work starts.
+    """Check every cell before features are extracted and models are trained.
 
     Raises
     ------

@@ -94,14 +94,14 @@ def make_package(
 
 
 def source_of(kind: str) -> str:
-    """Return the code of a new plugin's module under a placeholder name."""
+    """Return the code of a new plugin's module, with the placeholder name ``my_plugin``."""
     names = Names("my_plugin", "fusion_my_plugin", "fusion-my-plugin", "MyPlugin")
     values = _template_values(kind, names, {"EXTRACTOR": "", "STRATEGY": ""})
     return _rendered(f"{kind}.py.j2", values)
 
 
 def _template_values(kind: str, names: Names, companion_names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of all template variables, with the plugin's name in the commands."""
+    """Return the values of all template variables, with plugin names filled into the commands."""
     texts = kind_of(kind)
 
     def filled(command: str) -> str:

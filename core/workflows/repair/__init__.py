@@ -85,7 +85,7 @@ def repair(
     Raises
     ------
     UserError
-        If the request is invalid; raised before the long work starts.
+        If the request is invalid; raised before training starts.
     TrainingError
         If the base run can't be trained. A step that can't be trained is left out.
     """
