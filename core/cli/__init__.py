@@ -1,7 +1,7 @@
-"""The command line: thin commands that parse, call one function and print.
+"""Command line: each command parses its options, calls one function and prints the result.
 
-``fusion --help`` imports neither torch nor any plugin: each command's module is loaded when
-the command is named.
+``fusion --help`` imports neither torch nor any plugin. The module of a command is imported only
+when the user calls the command.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..registry.provenance import Guilt
     from ..runs.run import Run
 
-# Command -> module and its line in `fusion --help`.
+# Module of each command, and the summary of the command in `fusion --help`.
 COMMANDS = {
     "run": ("run", "Train baselines, fused model and ensemble, and compare them."),
     "compare": ("compare", "Compare strategies and balancers under one budget."),
@@ -43,9 +43,9 @@ COMMANDS = {
 }
 
 
-_TRAINING = {"compare", "audit", "diagnose", "repair"}  # commands that train, besides run
+_TRAINING = {"compare", "audit", "diagnose", "repair"}  # commands that train, in addition to `run`
 
-# Errors of the file system that the user can fix: no space, no permission.
+# File system errors that the user can fix: no space left, or no permission.
 _STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _STORAGE_HINT = (
     "Free some space or correct the permissions. Finished trainings are kept: "
@@ -76,7 +76,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that `args` name, or raise UnknownNameError if none has this name."""
+        """Return the command that `args` name, or raise UnknownNameError if no command matches."""
         from ..contracts.errors import UnknownNameError
 
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
@@ -108,7 +108,7 @@ def main(args: list[str] | None = None) -> None:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM, for example from a cluster scheduler; handled as orderly as Ctrl-C."""
+    """Signal SIGTERM, for example from a cluster scheduler; handled in the same way as Ctrl-C."""
 
 
 def _terminate(*_: object) -> None:
@@ -118,7 +118,7 @@ def _terminate(*_: object) -> None:
 def run_cli(args: list[str] | None = None) -> int:
     """Run the command line, print errors as messages, and return the exit code.
 
-    The exit code is 0 for success, 1 for a failed run or check, and 2 for a mistake of the user.
+    The exit code is 0 for success, 1 for a failed run or check, and 2 for a user error.
     """
     arguments = sys.argv[1:] if args is None else args
     try:
@@ -137,7 +137,8 @@ def run_cli(args: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except BrokenPipeError:
-        # The reading end of the pipe (head, less) was closed. Flushing stdout at exit would fail.
+        # The program that reads the pipe, such as head or less, has ended. Python flushes stdout at
+        # exit, which would fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
@@ -165,7 +166,7 @@ def _print_error(message: str, hint: str | None, origin: str = "") -> None:
 
 
 def _print_fusion_error(error: FusionError, guilt: Guilt | None) -> None:
-    """Print an error of fusion, and the plugin that raised it if that is a third-party plugin."""
+    """Print an error of fusion, and the name of the third-party plugin that raised the error."""
     if guilt is None or guilt.source.built_in:
         _print_error(error.message, error.hint)
         return
@@ -184,7 +185,7 @@ def _interrupted(error: BaseException) -> int:
 
 
 def open_run(ctx: click.Context, path: str) -> Run:
-    """Open the run at `path`, with the plugins of the run and those of this command's options."""
+    """Open the run at `path`, with the plugins of the run and of this command's options."""
     from ..runs.run import Run
 
     run = Run.open(Path(path))
@@ -195,8 +196,8 @@ def open_run(ctx: click.Context, path: str) -> Run:
 def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: bool = False) -> Any:
     """Return a registry built from this command's plugin options.
 
-    Broken and deprecated plugins are reported on standard error, unless `silent` leaves that to
-    the caller. `more` are further plugin requests, such as those stored with a run.
+    Broken and deprecated plugins are reported on standard error. With `silent`, nothing is
+    reported. `more` are further plugin requests, such as the requests stored with a run.
     """
     from ..registry.registry import Registry
 
@@ -215,8 +216,8 @@ def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: boo
 def refuse_with_resume(ctx: click.Context, allowed: set[str], work: str) -> None:
     """Raise UserError if an option given with --resume would change the resumed `work`.
 
-    `work` is a noun for the message ("run", "comparison"); `allowed` are the parameter names of
-    the options that may accompany --resume.
+    `work` is a noun for the message ("run", "comparison"). `allowed` are the parameter names of
+    the options that may be given with --resume.
     """
     from ..contracts.errors import UserError
 
@@ -231,9 +232,10 @@ def refuse_with_resume(ctx: click.Context, allowed: set[str], work: str) -> None
 
 
 def refuse_with_run(ctx: click.Context, allowed: set[str], settings: tuple[str, ...]) -> None:
-    """Raise UserError if an option given with RUN would change the training, which RUN determines.
+    """Raise UserError if an option given with RUN would change the training settings of RUN.
 
-    `settings` are the values of ``--set`` that do not belong to the command itself.
+    `settings` are the values of ``--set`` that would change the training. Values that the command
+    uses itself, such as diagnosis thresholds, are not among them.
     """
     from ..contracts.errors import UserError
 
@@ -246,7 +248,7 @@ def refuse_with_run(ctx: click.Context, allowed: set[str], settings: tuple[str, 
 
 
 def _options_beside(ctx: click.Context, allowed: set[str]) -> list[str]:
-    """Return the options on the command line that are not in `allowed`, as the user typed them."""
+    """Return the long names of the options on the command line that are not in `allowed`."""
     command_line = click.core.ParameterSource.COMMANDLINE
     return [
         max(parameter.opts, key=len)

@@ -89,8 +89,8 @@ def _request(options: dict[str, Any], registry: Registry) -> Request:
     from ..data.corpora import absolute_source
     from ..workflows.grid import Budget, Request, make_cells
 
-    config = config_from({**options, "balancers": ()}, registry)  # each cell has its own balancers
-    # A resumed comparison reads its clips again, maybe from another working directory.
+    config = config_from({**options, "balancers": ()}, registry)  # each cell sets its own balancers
+    # Paths are made absolute, because a comparison may be resumed in another working directory.
     corpora = registry.corpora()
     config = replace(config, data=tuple(absolute_source(text, corpora) for text in config.data))
     strategies = _names(options["strategies"], "strategy", registry) or [config.strategy]
@@ -108,7 +108,7 @@ def _request(options: dict[str, Any], registry: Registry) -> Request:
 
 
 def _names(text: str, kind: str, registry: Registry) -> list[str]:
-    """Return the names in a comma-separated `text`; ``"all"`` means every plugin of that kind."""
+    """Return the names in a comma-separated `text`; ``"all"`` means all plugins of the `kind`."""
     names = list(parse_features(text))
     if names == ["all"]:
         names = [entry.name for entry in registry.entries(kind)]

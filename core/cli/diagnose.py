@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..runs.plan import Plan
     from ..runs.run import Run
 
-OWNER = "diagnosis"  # owner of the thresholds, as in --set diagnosis.NAME=VALUE
+OWNER = "diagnosis"  # prefix of the thresholds in --set diagnosis.NAME=VALUE
 
 
 @click.command("diagnose")
@@ -65,7 +65,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     return 0
 
 
-# Parameters that may accompany RUN; the run directory stores all others.
+# Parameters that may be given with RUN. The run directory stores all other parameters.
 WITH_RUN = {"run", "jobs", "as_json", "quiet", "settings"}
 
 
@@ -75,7 +75,7 @@ def thresholds_from(settings: tuple[str, ...]) -> tuple[tuple[str, ...], Thresho
     Returns
     -------
     tuple of str, Thresholds
-        The settings of other owners, and the thresholds.
+        Values of ``--set`` that are not thresholds, and the thresholds.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def thresholds_from(settings: tuple[str, ...]) -> tuple[tuple[str, ...], Thresho
 
 
 def trained(ctx: click.Context, options: dict[str, Any], display: Display) -> Run:
-    """Return the run named in `options`, or a new run, trained but not tested."""
+    """Return the run named in `options`, or a new run, after its missing trainings; do not test."""
     from ..runs.plan import Plan
     from ..runs.run import Run
     from ..workflows.experiment import new_run_path, prepare_run, train_run
@@ -114,9 +114,9 @@ def trained(ctx: click.Context, options: dict[str, Any], display: Display) -> Ru
 def run_or_plan(
     ctx: click.Context, options: dict[str, Any], allowed: set[str]
 ) -> tuple[Run | Plan, Registry]:
-    """Return the run named in `options`, or the plan of a new run, with the plugin registry.
+    """Return the run named in `options`, or the plan of a new run; also return the registry.
 
-    With a named run, only the options in `allowed` are accepted.
+    If `options` name a run, only the options in `allowed` are accepted.
     """
     from ..runs.plan import make_plan
 

@@ -114,7 +114,7 @@ def _run(options: dict[str, Any], run: Run, axes: dict[str, str]) -> int:
     return 0
 
 
-# Options that have no effect with --clip, which explains the chosen model on single recordings.
+# Options that are refused with --clip: they only affect the explanation of a whole run.
 _RUN_ONLY = ("model", "part", "permutations", "jobs")
 
 
@@ -159,7 +159,7 @@ def _clips(ctx: click.Context, options: dict[str, Any], run: Run, axes: dict[str
 
 
 def _check_folder(out: Path) -> None:
-    """Raise UserError if `out` can't be written, before the long computation starts."""
+    """Raise UserError if `out` can't be written, before the explanation is computed."""
     from ..contracts.errors import UserError
 
     if not out.parent.is_dir() or out.is_dir():

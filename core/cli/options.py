@@ -30,7 +30,7 @@ def together(*options: Decorator) -> Decorator:
 
 
 def requests_of(ctx: click.Context) -> dict[str, Any]:
-    """Return the plugin options given to the group and to the command: plugins, strict, trace."""
+    """Return the plugin options given before or after the command: plugins, strict, trace."""
     root = ctx.find_root()
     if root.obj is None:
         root.obj = {"plugins": (), "strict": False, "trace": False}
@@ -48,7 +48,7 @@ def _strict(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 def _trace(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value and ctx.parent is None:
-        requests_of(ctx)["trace"] = True  # the group starts the trace once its command is known
+        requests_of(ctx)["trace"] = True  # the group starts the trace when the command is known
     elif value:
         tracing.start_trace(ctx)
 
@@ -67,7 +67,7 @@ def _plugin_options(note: str) -> Decorator:
 
 
 group_options = _plugin_options(" May be repeated.")
-plugin_options = _plugin_options("")  # the same options, accepted after the command too
+plugin_options = _plugin_options("")  # the same options, accepted after the name of the command
 
 # -- what to train -------------------------------------------------------------------
 

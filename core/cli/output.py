@@ -1,4 +1,4 @@
-"""Output of commands besides tables: JSON, warnings, and the command to resume after Ctrl-C."""
+"""Output of commands, except tables: JSON, warnings, and the command that resumes the work."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def warn(text: str) -> None:
 
 
 def echo_failure(text: str) -> None:
-    """Print on standard error why one recording failed, while the command continues."""
+    """Print on standard error why one recording failed; the command continues."""
     click.echo(click.style("error: ", fg="red") + printable(text), err=True)
 
 
 def dated_folder(folder: str | None, parent: str) -> Path:
-    """Return `folder`, or by default a folder in `parent` named after the current time."""
+    """Return `folder`; if None, return a folder in `parent` named after the current time."""
     from datetime import datetime
 
     return Path(folder or Path(parent) / datetime.now().strftime("%Y%m%d-%H%M%S"))
@@ -40,7 +40,7 @@ def dated_folder(folder: str | None, parent: str) -> Path:
 def resumable(marker: Path, command: str) -> Iterator[None]:
     """Print the `command` that resumes the work if Ctrl-C interrupts the ``with`` block.
 
-    Nothing is printed if the file `marker` does not exist, because no work was stored yet.
+    The file `marker` exists as soon as work is stored. If `marker` is missing, nothing is printed.
     """
     try:
         yield

@@ -88,7 +88,7 @@ def adapt_and_report(predictor: Predictor, files: list[Path], speaker_from: str 
     """Adapt `predictor` to the speaker of the files, and print the source of the statistics."""
     notes = predictor.adapt_to(files, Path(speaker_from) if speaker_from else None)
     for number, note in enumerate(notes):
-        if speaker_from and number == 0:  # the user named this source: no warning
+        if speaker_from and number == 0:  # the user named this source, so a warning is not needed
             click.echo(note, err=True)
         else:
             warn(note)

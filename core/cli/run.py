@@ -71,14 +71,14 @@ def command(ctx: click.Context, /, **options: Any) -> int:
         refuse_with_resume(ctx, _WITH_RESUME, "run")
     if started_by_torchrun():
         return _one_of_several(ctx, options)
-    # Workers start before this process imports torch. On a GPU fewer of them may be used.
+    # Workers start before this process imports torch. On a GPU, some workers may stay unused.
     finished = options["resume"] and (Path(options["resume"]) / "results.json").is_file()
     with same_processes(expected=0 if finished else options["jobs"] or available_cores()):
         return _run(ctx, options)
 
 
 def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
-    """Run under torchrun: rank 0 executes the command, the other ranks join its trainings."""
+    """Run under torchrun: rank 0 executes the command, and the other ranks join its trainings."""
     from ..training.hardware import distributed
 
     distributed.refuse_trials(options["tune"])
@@ -90,8 +90,8 @@ def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
         try:
             follow()
         except FusionError:
-            # Rank 0 fails in the same way and prints the error. torchrun kills every process when
-            # one exits, so leave rank 0 time to print.
+            # Rank 0 fails in the same way and prints the error. When one process exits, torchrun
+            # kills all processes. The wait gives rank 0 time to print.
             time.sleep(5)
             return 1
         return 0
@@ -129,7 +129,7 @@ def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     return 0
 
 
-# Parameters that may accompany --resume; the run directory stores all others.
+# Parameters that may be given with --resume. The run directory stores all other parameters.
 _WITH_RESUME = {"resume", "jobs", "require_gain", "no_report", "as_json", "quiet"}
 
 

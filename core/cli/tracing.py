@@ -1,4 +1,4 @@
-"""Option ``--trace-hooks``: print how long the calls of each plugin took in a command."""
+"""Option ``--trace-hooks``: print the duration of the calls of each plugin in a command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def requested_by_environment() -> bool:
 
 
 def start_trace(ctx: click.Context) -> None:
-    """Trace the remainder of the command. A second call has no effect."""
+    """Trace plugin calls until the command ends; a second call has no effect."""
     root = ctx.find_root()
     if not root.obj.get("traced"):
         root.obj["traced"] = True
@@ -29,7 +29,7 @@ def start_trace(ctx: click.Context) -> None:
 
 
 def _file() -> Path | None:
-    """Return the file that the environment variable names for the trace, if any."""
+    """Return the file for the trace that ``FUSION_TRACE_HOOKS`` names; None if no file is named."""
     from ..contracts.errors import UserError
 
     value = os.environ.get(ENVIRONMENT, "")

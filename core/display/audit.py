@@ -22,10 +22,10 @@ from .run import Display
 
 
 class AuditDisplay(Display, AuditObserver):
-    """Progress of an audit, one split after the other."""
+    """Progress of an audit, split by split."""
 
     def audited(self, planned: PlannedAudit) -> None:
-        """Print the corpora, and which splits are audited or left out."""
+        """Print the corpora, the audited splits, and the splits that are left out."""
         self._upstream = FeatureCache(planned.first.config.cache).upstream
         self.say_corpora(planned.first)
         self._say(f"[bold]splits[/]    {', '.join(planned.plans)}")
@@ -33,7 +33,7 @@ class AuditDisplay(Display, AuditObserver):
             self._say(f"[yellow]          left out[/] {split}: {escape(reason)}")
 
     def split_begins(self, split: str, plan: Plan, *, finished: bool) -> None:
-        """Print the heading of the next split, and the sizes of its parts unless it is finished."""
+        """Print the heading of the next split; unless its run is finished, print the part sizes."""
         self._best.clear()
         state = ": finished before" if finished else ""
         self._say(f"\n[bold underline]{split}[/]{state}")
@@ -41,7 +41,7 @@ class AuditDisplay(Display, AuditObserver):
             self.say_split(plan)
 
     def planned(self, plan: Plan) -> None:
-        """Print nothing: `audited` has described all plans at once."""
+        """Print nothing, because `audited` has already described the plans of all splits."""
 
 
 def print_audit(audit: Audit, out: Path) -> None:
@@ -71,7 +71,7 @@ def _table(audit: Audit) -> Table:
     table = plain_table(title, ["", *(column.split for column in columns)], no_wrap=True)
 
     def add(name: str, cells: Sequence[str] = ()) -> None:
-        """Add a row, or a heading if there are no cells."""
+        """Add a row to the table; without cells, the row is a heading."""
         table.add_row(name, *cells, style="" if cells else "bold")
 
     names = [model.name for model in columns[0].models]
@@ -102,5 +102,5 @@ def _speakers(column: Column) -> str:
 
 
 def _share(count: int, clips: int) -> str:
-    """Return the text of `count` out of `clips` clips; "not known" if there are no clips."""
+    """Return `count` and its percentage of `clips` as text; "not known" if `clips` is 0."""
     return f"{count} ({100 * count / clips:.0f} %)" if clips else "not known"

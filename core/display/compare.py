@@ -21,19 +21,19 @@ from .console import new_console
 from .plain_tables import plain_table
 from .run import Display
 
-_LISTED = 12  # cells in the table; all of them are in table.md
+_LISTED = 12  # maximum number of cells in the printed table; table.md holds all cells
 _BAR = "models"
 
 
 class CompareDisplay(Display, CompareObserver):
-    """Progress of a comparison, which also counts the failed cells (`failures`)."""
+    """Progress of a comparison, with the number of failed cells in `failures`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         super().__init__(quiet=quiet)
         self.failures = 0
 
     def gridded(self, grid: PlannedGrid, request: Request) -> None:
-        """Print the numbers of cells, controls, seeds and trials, and the cells left out."""
+        """Print the numbers of cells, controls, seeds and trials, and the excluded cells."""
         requested = sum(not cell.control for cell in request.cells)
         controls = len(request.cells) - requested
         also = f" and {controls} controls" if controls else ""
@@ -110,7 +110,7 @@ def _detail(comparisons: Comparisons, rows: list[Row]) -> Table:
     speakers = "on held-out speakers" if independent else "SPEAKER-DEPENDENT"
     conditions = ", ".join(filter(None, (speakers, task_name(comparisons.adapt))))
     title = f"Test, {conditions}, sorted by validation UAR; p after Holm, controls dim"
-    # A narrow terminal folds cells instead of cutting them: a truncated figure would be wrong.
+    # On a narrow terminal, a table cell is folded and not cut: a truncated number would be wrong.
     table = plain_table(title, _COLUMNS, overflow="fold")
     for row in rows:
         table.add_row(

@@ -18,7 +18,7 @@ class SafeConsole(Console):
     """Console that prints control characters in texts as ``?`` (:func:`printable`)."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Convert a string to a rich text of the width with which it will be printed."""
+        """Convert a string to rich text whose width is correct, without control characters."""
         return super().render_str(printable(text), **options)
 
     def render(
@@ -33,7 +33,7 @@ class SafeConsole(Console):
 
 
 def new_console() -> SafeConsole:
-    """Return a console on standard output; tables for files and pipes are wide and not folded."""
+    """Return a console on standard output, at least 160 columns wide in files and pipes."""
     console = SafeConsole(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = max(console.width, _PIPED_WIDTH)

@@ -1,4 +1,4 @@
-"""Terminal output of an explanation: tables, with notes on how to read them."""
+"""Terminal output of an explanation: tables, and a note on how to read each table."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _drop(c: Contribution) -> str:
 
 def _signed(value: float, digits: int = 2) -> str:
     rounded = round(value, digits)
-    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"  # no -0.00
+    return f"{rounded:+.{digits}f}" if rounded else f"{0:.{digits}f}"  # print 0.00 instead of -0.00
 
 
 def _points(value: float) -> str:
@@ -155,7 +155,7 @@ def _spread(spread: Spread, scale: float, digits: int) -> str:
 
 
 def print_clip(explanation: ClipExplanation) -> None:
-    """Print the class probabilities of one recording, and how much each part contributes."""
+    """Print the class probabilities of one recording, and the contribution of each part."""
     console = new_console()
     ranked = sorted(explanation.probabilities.items(), key=lambda item: -item[1])
     shares = ", ".join(f"{name} {p:.3f}" for name, p in ranked)
@@ -189,7 +189,7 @@ def print_clip(explanation: ClipExplanation) -> None:
 
 
 def _strongest_first(parts: Sequence[ClipPart]) -> list[ClipPart]:
-    """Sort within each modality: the modality, its parts by gradient, then the pooled parts."""
+    """Sort each modality's rows: whole modality, parts by absolute gradient, pooled parts."""
     first = {p.group.modality: i for i, p in enumerate(parts) if p.group.axis is None}
     return sorted(
         parts,

@@ -14,7 +14,7 @@ from .plain_tables import plain_table
 
 _STYLES = {"severe": "bold red", "moderate": "yellow", "mild": "cyan"}
 _WIDTH = 96
-# Measurement of a modality -> heading and format of its column.
+# Heading and number format of the column for each measurement of a modality.
 _SIGNS = {
     "alone_val": ("alone, val", "{:.1%}"),
     "val_uar": ("probe, val", "{:.1%}"),
@@ -42,7 +42,7 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
 
 
 def one_line(findings: Sequence[Finding]) -> str:
-    """Return, as rich markup, ``"Cold start (severe), Scale mismatch of mel (moderate)"``."""
+    """Return findings as rich markup: ``"Cold start (severe), Scale mismatch of mel (mild)"``."""
     return ", ".join(
         f"[{_STYLES[f.severity]}]{f.title}[/]{_of(f)} ({f.severity})" for f in findings
     )

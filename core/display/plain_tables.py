@@ -1,4 +1,4 @@
-"""Tables as every command prints them: no rules, names left-aligned, figures right-aligned."""
+"""Common table style of all commands: no rules, names left-aligned, numbers right-aligned."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def plain_table(
     title : str
         Title, printed above the table.
     header : iterable of str
-        Headings of the columns. The first column is left-aligned, the others right-aligned.
+        Headings of the columns. The first column is left-aligned; other columns are right-aligned.
     left : collection of str
-        Headings of other columns that are left-aligned.
+        Headings of columns to align left, in addition to the first column.
     **column
         Further arguments of `rich.table.Table.add_column` for each column.
     """

@@ -10,7 +10,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def printable(text: str) -> str:
     """Return `text` with ``?`` for control characters and for bytes that are not UTF-8.
 
-    File names and labels may contain both. An escape sequence would control the terminal, and a
-    name that is not UTF-8 can't be printed at all. Tabs and line breaks stay.
+    File names and labels may contain control characters and bytes that are not UTF-8. An escape
+    sequence would control the terminal. A name that is not UTF-8 can't be printed at all. Tabs and
+    line breaks are kept.
     """
     return _CONTROL.sub("?", text.encode("utf-8", "replace").decode())

@@ -26,8 +26,8 @@ _MARKS = {
     "failed": click.style("✗", fg="red", bold=True),
     "skipped": click.style("-", dim=True),
 }
-_NAME = 34  # columns of a check's name
-_TITLE = 13  # columns of "what failed:"
+_NAME = 34  # width of a check's name in columns
+_TITLE = 13  # width of titles such as "what failed:" in columns
 _ERASE = "\r\x1b[2K"
 
 
@@ -94,10 +94,10 @@ def _summary(entry: Entry, outcomes: Counter[str]) -> str:
 
 
 def _lines(group: Group, shown: dict[str, str]) -> Iterator[str]:
-    """Yield one line for a check, and the lines of its failure if it failed.
+    """Yield the line of a check; if the check failed, also yield the lines of its failure.
 
-    `shown` maps each text that was printed so far (a reason, a failure, a cause) to the check
-    that it was printed for, so that no text is printed twice.
+    `shown` maps each printed text (a reason, a failure, a cause) to the check that printed the
+    text. Later checks with the same text name that check and don't repeat the text.
     """
     head = f"    {group.name:<{_NAME}}"
     first, *rest = textwrap.wrap(
@@ -114,7 +114,7 @@ def _lines(group: Group, shown: dict[str, str]) -> Iterator[str]:
 
 
 def _remark(group: Group, shown: dict[str, str]) -> str:
-    """Return the number of cases of a check, or why the check was skipped."""
+    """Return the number of cases of a check, or the reason why the check was skipped."""
     if group.outcome == "skipped":
         reason = group.results[0].reason
         first = shown.setdefault(reason, group.name)
@@ -157,7 +157,7 @@ def _wrapped(text: str, indent: int, title: str = "") -> Iterator[str]:
     first = f"{'':8}{title:<{indent - 8}}" if title else " " * indent
     for part in text.splitlines():
         words = part.lstrip()
-        deep = " " * (len(part) - len(words))  # keep the indentation of examples within the text
+        deep = " " * (len(part) - len(words))  # keep the indentation of code examples in the text
         yield from textwrap.wrap(
             words, _width(), initial_indent=first + deep, subsequent_indent=" " * indent + deep,
             break_long_words=False, break_on_hyphens=False,

@@ -1,4 +1,4 @@
-"""Progress bar for a single long task; shown only if standard error is a terminal."""
+"""Progress bar for one long task, shown only if standard error is a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Advance = Callable[[int, int], None]
 
 @contextlib.contextmanager
 def bar(name: str, *, of_bytes: bool = False) -> Iterator[Advance]:
-    """Show a progress bar on standard error until the context ends; yield its update function."""
+    """Show a progress bar until the context ends; yield the function that updates the bar."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -23,7 +23,7 @@ class RepairDisplay(Display, RepairObserver):
     """Progress of a repair on standard error."""
 
     def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
-        """Note the epochs and trials of the trainings, for their bars; print nothing."""
+        """Store the epochs and trials of the trainings for the progress bars; print nothing."""
         self._epochs, self._trials = dict(epochs), trials
         self._best.clear()
 
@@ -85,7 +85,7 @@ def print_repair(repair: Repair) -> None:
         f"\nbefore the repair, on the same test clips: fused {interval_text(fused)}, "
         f"{repair.best_single} {interval_text(single)}"
     )
-    difference = escape(comparison_text(repair.against_base))  # rich would read [n/a] as markup
+    difference = escape(comparison_text(repair.against_base))  # [n/a] is not rich markup
     console.print(f"chosen model minus {repair.best_single} before the repair: {difference}")
 
 

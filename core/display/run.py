@@ -125,7 +125,7 @@ class Display(Observer):
             self._bar(_EXTRACT, progress.done, progress.total, failed)
 
     def extracted(self, report: BuildReport) -> None:
-        """Print how many features were computed, fetched or cached, and which recordings failed."""
+        """Print the numbers of computed, fetched and cached features, and the failed recordings."""
         if _EXTRACT in self._bars:
             self._progress.remove_task(self._bars.pop(_EXTRACT))
         computed = f"{report.computed} computed in {report.seconds:.1f} s, "
@@ -184,7 +184,7 @@ class Display(Observer):
             self._progress.remove_task(self._bars.pop(name))
 
     def _say(self, text: str) -> None:
-        # The terminal wraps the lines: a path that rich breaks into lines can't be copied.
+        # The terminal wraps long lines. A path that rich broke into two lines could not be copied.
         self.console.print(text, soft_wrap=True)
 
     def _bar(self, name: str, completed: int, total: int, note: str) -> None:
@@ -196,7 +196,7 @@ class Display(Observer):
 
 
 def _budgets(epochs: Mapping[Training, int]) -> str:
-    """Return ``"baselines 80 epochs, fused 20 more, control 100"``, or ``"80 epochs each"``."""
+    """Return epochs as text: ``"80 epochs each"``, or separate numbers for fused and control."""
     models = {training.model: count for training, count in epochs.items()}
     fused, control = models.pop(FUSED), models.pop(CONTROL, 0)
     alone = max(models.values())
@@ -206,7 +206,7 @@ def _budgets(epochs: Mapping[Training, int]) -> str:
 
 
 def _tuned(summary: Mapping[str, Any]) -> str:
-    """Return a text on the settings of the best trial; empty without tuning."""
+    """Return the settings of the best tuning trial as text; empty without tuning."""
     if "trial" not in summary:
         return ""
     if summary["trial"] == 0:
@@ -285,7 +285,7 @@ def print_result(result: RunResult) -> None:
 
 
 def _findings(result: RunResult) -> Sequence[Finding]:
-    """Return the findings of the diagnosis that are not mild; empty if there is no diagnosis."""
+    """Return the moderate and severe findings; empty if the run has no diagnosis."""
     path = result.path / DIAGNOSIS
     if not path.is_file():
         return ()
@@ -307,7 +307,7 @@ def _fetched(report: BuildReport, upstream: object) -> str:
 
 
 def _absent(report: BuildReport) -> list[str]:
-    """Return lines that say how many recordings lack each feature."""
+    """Return lines with the number of recordings that lack each feature."""
     return [f"{len(keys)} recordings have no {m}" for m, keys in lacking(report).items()]
 
 
@@ -319,7 +319,7 @@ def _problems(report: BuildReport) -> list[str]:
 
 
 def print_build(report: BuildReport, cache: FeatureCache) -> None:
-    """Print how many features a build computed, fetched and found, and its failures."""
+    """Print the numbers of features that a build computed, fetched and found, and its failures."""
     console = new_console()
     for failure in report.failures:
         console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")

@@ -12,9 +12,9 @@ from ..registry.profile import IMPORT, MODULE, Key, Tally, Trace
 _HEADER = ("calls", "total", "own", "mean", "longest", "share", "first", "last")
 _NAME = 19
 _WIDTHS = (8, 8, 8, 8, 8, 7, 7, 7)
-_SLOWEST = 3  # number of slowest modules that are named
-_NAMED = 3  # number of packages that are named per module
-_SMALL = 1e-3  # seconds; a plugin that was created faster and never called gets no row
+_SLOWEST = 3  # number of slowest modules that the output names
+_NAMED = 3  # number of packages that the output names per module
+_SMALL = 1e-3  # seconds; a plugin whose creation took less and that was never called gets no row
 
 
 def table(trace: Trace) -> list[str]:
@@ -75,7 +75,7 @@ def _summary(trace: Trace, tallies: Iterable[Tally]) -> str:
 
 
 def _grouped(rows: dict[Key, Tally]) -> list[dict[Key, Tally]]:
-    """Group the rows by plugin; sort plugins, and the methods of each, by descending time."""
+    """Group the rows by plugin; sort plugins, and the methods in each group, slowest first."""
     groups: dict[Key, dict[Key, Tally]] = {}
     for key, tally in rows.items():
         groups.setdefault(key._replace(method=""), {})[key] = tally
@@ -121,7 +121,7 @@ def _figures(tally: Tally, seconds: float) -> tuple[str, ...]:
 
 
 def _cells(texts: Iterable[str]) -> str:
-    # Each cell starts with a space, which separates a text that is too long for its column.
+    # Each cell starts with a space, so that a text that fills its column stays separate.
     cells = (f" {text:>{w - 1}}" for text, w in zip(texts, _WIDTHS, strict=False))
     return "".join(cells).rstrip()
 
@@ -135,9 +135,9 @@ class Load:
     source : Source
         Plugin and its distribution.
     brought : list of str
-        Packages that this import was the first to load, in order.
+        Packages that no earlier import had loaded, in the order of loading.
     seconds_import, seconds_hooks : float
-        Time of the import, and of all calls of hooks.
+        Time of the import, and total time of the hook calls, in seconds.
     hooks : list of str
         Hooks that were called.
     broken : bool
@@ -153,12 +153,12 @@ class Load:
 
     @property
     def seconds(self) -> float:
-        """Time of the import and of the hooks together."""
+        """Sum of the import time and the hook time, in seconds."""
         return self.seconds_import + self.seconds_hooks
 
 
 def loads_of(trace: Trace) -> list[Load]:
-    """Return the loads of all plugin modules in import order, summed over processes."""
+    """Return one load per plugin module, in import order; times are summed over processes."""
     loads: dict[str, Load] = {}
     for key, tally in trace.summed().items():
         if key.kind == MODULE:
@@ -190,7 +190,7 @@ def _loading(trace: Trace) -> Iterator[str]:
 
 
 def _brought(packages: Sequence[str]) -> str:
-    """Return a text on the packages that an import loaded, which are part of its time."""
+    """Return the packages that an import loaded as text; the import time includes the packages."""
     if not packages:
         return ""
     more = len(packages) - _NAMED
@@ -199,7 +199,7 @@ def _brought(packages: Sequence[str]) -> str:
 
 
 def _phases(trace: Trace) -> Iterator[str]:
-    """Yield lines on the time of plugins in each phase of the command, in order of their start."""
+    """Yield lines with the plugin time in each phase of the command, the earliest phase first."""
     own: dict[str, float] = {}
     began = sorted(trace.rows.items(), key=lambda row: row[1].first)
     for (_, key), tally in began:

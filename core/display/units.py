@@ -12,7 +12,7 @@ _PREFIXES = ("", "k", "m", "g", "t")
 
 
 def parse_duration(text: str, option: str) -> timedelta:
-    """Return the duration that a text such as ``"12h"``, ``"30d"``, ``"2w"`` or ``"0"`` gives.
+    """Convert a text such as ``"12h"``, ``"30d"``, ``"2w"`` or ``"0"`` to a duration.
 
     Raises
     ------
@@ -37,13 +37,13 @@ def parse_duration(text: str, option: str) -> timedelta:
 
 
 def parse_size(text: str, option: str) -> int:
-    """Return the bytes that a text such as ``"500MB"``, ``"10GB"``, ``"10GiB"`` or ``"0"`` gives.
+    """Convert a text such as ``"500MB"``, ``"10GB"``, ``"10GiB"`` or ``"0"`` to bytes.
 
     Raises
     ------
     ParameterError
-        If the text is not a size with a unit (a number without a unit is mostly a mistake); the
-        message names `option`.
+        If the text is not a size with a unit. Except 0, a number without a unit is refused,
+        because it is usually a mistake. The message names `option`.
     """
     from ..contracts.errors import ParameterError
 
@@ -69,7 +69,7 @@ def size(count: float) -> str:
 
 
 def shortened(text: str, length: int = 40) -> str:
-    """Return `text` cut to `length` characters, with the number of characters left out."""
+    """Return `text` cut to `length` characters, followed by the number of removed characters."""
     more = len(text) - length
     return text if more <= 0 else f"{text[:length]}... ({more} more)"
 

@@ -1,14 +1,14 @@
-"""Leakage audit: train one model under several splits, to measure how much leakage inflates it.
+"""Leakage audit: train one model under several splits, to measure how leakage inflates scores.
 
 ::
 
     OUT/
       request.json              the request
-      random/ speaker/ ...      one run directory per split; fusion predict works on each
+      random/ speaker/ ...      one run directory per split, usable in fusion predict
       audit.json, audit.csv     results, leakage, and how much the random split overstates
 
-Every split has the same networks, settings, seed and features. An interrupted audit, called again
-with the same request, resumes.
+Every split has the same networks, settings, seed and features. The same call resumes an
+interrupted audit.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class PlannedAudit:
     Attributes
     ----------
     plans : dict
-        Split -> its plan, in the order of `AUDITED`.
+        Plan of each split, in the order of `AUDITED`.
     refused : dict
-        Split -> reason why the clips do not allow this split.
+        Reason why a split is impossible, by the name of the split.
     """
 
     plans: dict[str, Plan]
@@ -60,7 +60,7 @@ class AuditObserver(Observer):
         """Handle the end of the checks of the request."""
 
     def split_begins(self, split: str, plan: Plan, *, finished: bool) -> None:
-        """Handle the start of a split; `finished` if its run was finished before."""
+        """Handle the start of a split; `finished` is true if an earlier call finished its run."""
 
 
 def run_audit(
@@ -77,10 +77,10 @@ def run_audit(
     Parameters
     ----------
     config : RunConfig
-        Configuration of the model; its split is ignored. A split with fewer groups than folds
-        gets one fold per group.
+        Configuration of the model. The split in `config` is ignored. A split with fewer groups
+        than folds gets one fold per group.
     out : Path
-        New folder, or the folder of the same audit, which is then resumed.
+        New folder. If `out` holds the same audit, the audit is resumed.
     splits : sequence of str
         Names of splits; empty means all that the clips allow.
     jobs : int, optional
@@ -90,8 +90,8 @@ def run_audit(
     Raises
     ------
     UserError
-        If the request is invalid, for example if the clips do not allow a named split, or `out`
-        holds the audit of another request. Raised before the long work starts.
+        If the request is invalid, for example if the clips do not allow a named split, or if `out`
+        holds another audit. The error is raised before features are extracted.
     TrainingError
         If a training fails; the audit can be resumed.
     """
@@ -132,8 +132,8 @@ def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()
     plans: dict[str, Plan] = {}
     refused: dict[str, str] = {}
     folds = base.config.folds
-    # The split by speaker comes first: if the corpus prescribes folds, this split gets all of
-    # them, and the number of folds holds for the splits that follow.
+    # The split by speaker comes first. If the corpus prescribes folds, the split by speaker uses
+    # all of them, and later splits get the same number of folds.
     for split in sorted(splits or AUDITED, key=lambda name: name != "speaker"):
         number = folds if split == "speaker" else _folds(split, base, folds)
         changed = replace(base.config, split=mode_of(split).name, folds=number)
@@ -166,7 +166,7 @@ def _folds(split: str, plan: Plan, wanted: int | None) -> int | None:
 def _too_many_folds(split: str, plan: Plan) -> bool:
     """Return whether the split by speaker fails only because of the requested number of folds.
 
-    In this case the audit stops: leaving out this split would hide the user's mistake.
+    If so, the audit stops, because leaving out the split by speaker would hide the user's mistake.
     """
     speakers = count_groups(plan.dataset.clips, MODES["speaker"])
     return (
@@ -198,7 +198,7 @@ def _folder(out: Path, planned: PlannedAudit) -> OutputFolder:
 
 
 def _request(planned: PlannedAudit) -> dict[str, Any]:
-    """Return the request of an audit as plain values, which are equal for equal requests."""
+    """Return the request of an audit as plain values; equal requests give equal values."""
     return {
         "format": 1,
         "splits": list(planned.plans),
@@ -212,7 +212,7 @@ def _request(planned: PlannedAudit) -> dict[str, Any]:
 
 
 def _differences(then: Any, now: Any, name: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield the name, and the JSON of both values, for each difference of two plain values."""
+    """Yield the name and both values, as JSON, of each difference between two plain values."""
     if isinstance(then, dict) and isinstance(now, dict):
         for key in dict.fromkeys([*then, *now]):
             inner = key if name in ("", "config", "settings") else f"{name}.{key}"

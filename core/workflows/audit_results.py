@@ -24,17 +24,17 @@ from .experiment import RunResult
 
 @dataclass(frozen=True, slots=True)
 class Leakage:
-    """Number of test clips that share something with training clips, over all folds.
+    """Number of test clips that share an attribute with a training clip, over all folds.
 
     Attributes
     ----------
     clips : int
         Test clips.
     speaker, corpus, recording : int
-        Test clips whose speaker, corpus, or recording is in training. Recordings are the same if
-        their content is the same, whatever their file names.
+        Test clips whose speaker, corpus, or recording is also in training. Two recordings are the
+        same if their content is the same; file names do not matter.
     sentence : int
-        Test clips whose sentence is known and is in training.
+        Test clips whose sentence is known and is also in training.
     known : int
         Test clips whose sentence is known.
     """
@@ -54,7 +54,7 @@ class Column:
     Attributes
     ----------
     split : str
-        Name of a mode of :mod:`fusion.core.data.split_modes`.
+        Name of a split mode in :mod:`fusion.core.data.split_modes`.
     run : Run
         Run of the split.
     folds : int
@@ -93,16 +93,17 @@ class Audit:
     columns : tuple of Column
         Results of each split.
     refused : dict
-        Split -> reason why the clips do not allow this split.
+        Reason why a split is impossible, by the name of the split.
     flattery : dict
-        Model -> its UAR under the random split minus its UAR under the speaker-disjoint split;
-        empty if one of these splits is missing.
+        UAR of each model under the random split minus its UAR under the speaker-disjoint split.
+        Empty if the random or the speaker-disjoint split is missing.
     same_clips : bool
-        Whether these two splits tested the same clips, so that the differences are paired.
+        Whether the random and the speaker-disjoint split tested the same clips. If so, the
+        differences in `flattery` are paired.
     synthetic : bool
         Whether the clips were generated.
     absent : dict
-        Modality -> number of clips that lack it; only modalities that some clip lacks.
+        Number of clips that lack each modality. Modalities that every clip has are left out.
     adapt : str
         ``"speaker"`` if features were standardised by each speaker's unlabelled clips.
     """
@@ -179,7 +180,7 @@ def leakage(data: RunData, clips: Sequence[Clip]) -> Leakage:
 
 
 def _in_training(data: RunData, groups: Sequence[Hashable]) -> int:
-    """Count the test clips, over all folds, whose group has a training clip; ignore group None."""
+    """Count the test clips, over all folds, whose group is also in training; ignore group None."""
     count = 0
     for split in data.splits:
         in_training = {groups[i] for i in split.train.tolist()} - {None}
@@ -224,10 +225,10 @@ def _predictions(column: Column) -> SavedPredictions:
 def independent(a: Interval, b: Interval) -> Comparison:
     """Return the difference of two scores on different clips, with an interval.
 
-    The interval follows from the intervals of the two scores by the method MOVER: Zou and Donner
+    The method MOVER computes the interval from the intervals of the two scores: Zou and Donner
     (2008), *Construction of confidence limits about effect measures*, Statistics in Medicine 27.
-    The method assumes independent scores. If both scores are on the same speakers, the interval
-    is usually too wide rather than too narrow. There is no p-value.
+    MOVER assumes independent scores. If both scores are on the same speakers, the interval is
+    usually too wide. The p-value is NaN.
     """
     difference = a.value - b.value
     low = difference - np.hypot(a.value - a.low, b.high - b.value)
@@ -238,7 +239,7 @@ def independent(a: Interval, b: Interval) -> Comparison:
 
 
 def flattery_sentence(audit: Audit) -> str:
-    """Return a sentence on the points of UAR by which the random split overstates each model."""
+    """Return a sentence with the points of UAR by which the random split overstates each model."""
     if not audit.flattery:
         missing = [split for split in ("random", "speaker") if audit.column(split) is None]
         return (

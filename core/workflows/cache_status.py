@@ -20,14 +20,14 @@ _KEY = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True)
 class Reason:
-    """Reason of a cache hit or miss that some recordings share for one feature.
+    """Reason of a cache hit or miss for one feature, with all recordings that have this reason.
 
     Attributes
     ----------
     feature : str
         Name of the feature.
     answer : Answer
-        Hit or miss with its reason, for the first of the recordings.
+        Hit or miss with its reason, taken from the first recording.
     names : tuple of str
         Names of all the recordings.
     """
@@ -69,12 +69,12 @@ class RunReasons:
     Attributes
     ----------
     reasons : list of Reason
-        Reasons by feature; for each feature, the reason with the most clips first.
+        Reasons, grouped by feature. In each feature, the reason with the most clips comes first.
     changed : mapping of str to differences
         Features that would be computed differently now than when the run was made.
     absent : mapping of str to int
-        Feature -> number of clips that lack it, which `reasons` leaves out; only features that
-        some clip lacks.
+        Number of clips that lack each feature. `reasons` leaves out clips that lack the feature.
+        Features that every clip has are left out.
     """
 
     reasons: list[Reason]
@@ -119,10 +119,10 @@ def why_run(run: Run, cache: str | None = None) -> RunReasons:
 
 
 def _grouped(feature: str, answers: Sequence[Answer], names: Sequence[str]) -> list[Reason]:
-    """Group recordings with equal answers, the largest group first."""
+    """Group the recordings of a feature by cache answer, the largest group first."""
     groups: dict[str, list[int]] = {}
     for number, answer in enumerate(answers):
-        # Keys are texts, because values may be lists, and 1, 1.0 and True must stay distinct.
+        # Keys are texts: lists can't be dict keys, and the keys 1, 1.0 and True would be equal.
         key = repr((answer.kind, answer.differences, answer.url))
         groups.setdefault(key, []).append(number)
     return [

@@ -1,7 +1,7 @@
 """Cache maintenance that needs runs and extractors: repair of items, and garbage collection.
 
-The package ``fusion.cache`` finds damaged items and removes unneeded ones, but depends on neither
-runs nor extractors. This module determines which items runs need, and recomputes damaged items.
+The package ``fusion.cache`` finds damaged items and removes unneeded items, but is independent
+of runs and extractors. This module determines which items runs need, and recomputes damaged items.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from ..runs.run import Run
 
 @dataclass
 class RepairReport:
-    """Outcome of a repair of the damage that a verification found.
+    """Outcome of the repair of a damaged cache.
 
     Attributes
     ----------
     repaired : int
         Number of bad items that were computed again.
     lost : list of (BadItem, str)
-        Items that were dropped and could not be computed again, with the reasons.
+        Items that were removed and could not be computed again, each with the reason.
     unresolved : list of str
-        Problems that remain: files that could not be dropped, and files of unknown content.
+        Remaining problems: files that could not be removed, and files of unknown content.
     """
 
     repaired: int = 0
@@ -72,11 +72,11 @@ def repair(
     jobs: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> RepairReport:
-    """Drop damaged items and compute them again from their recordings.
+    """Remove damaged items and compute these items again from their recordings.
 
-    An item can be computed again only if the installed extractor has the fingerprint that made
-    the item, library versions included, and its recording is unchanged at its old path. Any other
-    item is missing afterwards: a run that needs the item computes it again.
+    An item can be computed again under two conditions. The installed extractor has the fingerprint
+    of the item, library versions included. The recording is unchanged at its old path. Any other
+    item is missing after the repair; a run that needs the item computes the item again.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def _differing(stored: Fingerprint, current: Fingerprint) -> str:
 
 
 def _problem_with_source(bad: BadItem) -> str | None:
-    """Return why an item can't be computed from its recording, or None if it can be."""
+    """Return why an item can't be computed from its recording; None if there is no problem."""
     if not bad.origin:
         return "the path of its recording is unknown"
     recording = recording_at(bad.origin)
@@ -164,16 +164,16 @@ _NOTHING_REMOVED = "Nothing was removed, because the features that this run need
 
 @dataclass(frozen=True)
 class Garbage:
-    """Outcome of a garbage collection, and the runs that it depended on.
+    """Outcome of a garbage collection, and the runs whose features were kept.
 
     Attributes
     ----------
     report : GcReport
-        Items and files that were removed, or would be.
+        Removed items and files. With `dry_run`, items and files that would be removed.
     runs : list of Path
         Run directories whose features are kept.
     users : mapping of str to int
-        Id of a fingerprint -> number of `runs` that need the feature.
+        Number of `runs` that need a feature, by the id of its fingerprint.
     imported : set of str
         Ids of the fingerprints of imported features, which are kept.
     """
@@ -202,22 +202,22 @@ def collect_garbage(
     folders : sequence of Path
         Folders to search for run directories, in addition to the registered runs.
     older_than : timedelta, optional
-        Remove unneeded items that were last used longer ago.
+        Remove unneeded items whose last use was longer ago than `older_than`.
     max_bytes : int, optional
-        Remove the least recently used unneeded items until the cache fits.
+        Remove the least recently used unneeded items until at most `max_bytes` remain.
     imported : bool
-        Whether to treat imported features like others. By default they are kept, because no
-        extractor can compute them again.
+        Whether to remove unneeded imported features too. By default, imported features are kept,
+        because no extractor can compute imported features again.
     forget : bool
-        Whether to treat runs that this machine can't access as deleted: runs on other machines,
-        and runs whose parent folder does not exist.
+        Whether to treat runs that this machine can't access as deleted. Such runs are on another
+        machine, or their parent folder does not exist.
     dry_run : bool
-        Whether to remove nothing, and only report what would be removed.
+        Whether to report the items that would be removed, without removing them.
 
     Raises
     ------
     RunError
-        If a run directory can't be read, or a run is being prepared. Then nothing is removed.
+        If a run directory can't be read, or a run is being prepared. Nothing is removed.
     CacheError
         If another process rewrites this cache.
     """
@@ -273,7 +273,7 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
 
 
 def _where_cut(clips: Path) -> str | None:
-    """Return a message on the first line with a wrong number of columns; None if all are right."""
+    """Return a message on the first line with a wrong number of columns; None if none is found."""
     try:
         with clips.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             lines = csv.reader(file)
@@ -290,12 +290,12 @@ def _where_cut(clips: Path) -> str | None:
 
 
 def find_runs(folders: Iterable[Path]) -> list[Path]:
-    """Return all run directories in and below these folders, sorted by path in each folder.
+    """Return all run directories in and below `folders`, sorted by path in each folder.
 
     Raises
     ------
     RunError
-        If a folder does not exist or holds no run.
+        If a folder does not exist, can't be searched, or holds no run.
     """
     runs: list[Path] = []
     for folder in folders:
@@ -324,9 +324,9 @@ def _runs_below(folder: Path) -> Iterator[Path]:
 
 
 def _readable(registered: Iterable[RegisteredRun]) -> Iterator[Path]:
-    """Yield the paths of runs that state which features they need.
+    """Yield the paths of the runs that have a run.json, which lists the needed features.
 
-    A run without run.json whose process has ended is left out: such a run needs no features.
+    A run without run.json is left out if its process has ended: such a run needs no features.
 
     Raises
     ------

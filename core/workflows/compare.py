@@ -5,11 +5,11 @@
     OUT/
       compare.json            the request, and the number of epochs
       seed0/baselines/        run directory of the baselines and the equal-steps control
-      seed0/gated+ogm_ge/     one run directory per cell; fusion predict works on each
+      seed0/gated+ogm_ge/     one run directory per cell, usable in fusion predict
       results.json, table.md, table.csv
 
-The folder of a cell holds baselines and control as hard links, so each is trained once per seed.
-Finished trainings are kept: the same comparison, started again, resumes.
+The baselines and the control are trained once per seed. The folder of a cell holds hard links to
+their files. The same call resumes an interrupted comparison and keeps finished trainings.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from .shared_baselines import BASELINES, conclude_cell, own_trainings, share_bas
 
 FILE = "compare.json"
 _PROBE = "probe"
-_PROBE_EPOCHS = 2  # more than one, because the first epoch is slower than the following ones
-# Share of the minutes used for training; the remainder is for reading test, and for methods that
-# take longer than plain training.
+_PROBE_EPOCHS = 2  # more than one, because the first epoch is slower than later epochs
+# Share of the budget in minutes that is planned for training. The remainder is for predictions on
+# test, and for methods that take longer than plain training.
 _SLACK = 0.85
 
 
@@ -58,16 +58,16 @@ class CompareObserver(Observer):
         """Handle the end of the checks of all cells."""
 
     def budgeted(self, epochs: int, trainings: int, finished: int) -> None:
-        """Handle the start of training: epochs per baseline, and total and finished trainings."""
+        """Handle the start of training; `epochs` is the number of epochs per baseline."""
 
     def cell_training(self, cell: str, summary: Mapping[str, Any]) -> None:
-        """Handle the end of a training, of a cell or of the baselines (``"alone"``)."""
+        """Handle the end of one training of a cell, or of the baselines (cell ``"alone"``)."""
 
     def concluded(self, cell: Cell, seed: int, run: Run) -> None:
         """Handle the end of one cell."""
 
     def failed(self, cell: Cell, seed: int, reason: str) -> None:
-        """Handle a cell that can't be trained; the other cells continue."""
+        """Handle the failure of one cell; the remaining cells continue."""
 
 
 def run_comparison(
@@ -85,7 +85,7 @@ def run_comparison(
     request : Request
         Cells, seeds, budget.
     out : Path
-        New folder, or the folder of the same comparison, which is then resumed.
+        New folder. If `out` holds the same comparison, the comparison is resumed.
     jobs : int, optional
         Number of parallel processes; by default one per core, or up to four on a GPU, and at
         least one per device.
@@ -93,9 +93,9 @@ def run_comparison(
     Raises
     ------
     UserError
-        If the request is invalid; raised before the long work starts.
+        If the request is invalid; raised before features are extracted.
     TrainingError
-        If a baseline fails. A cell that fails is reported and left out.
+        If the training of a baseline fails. A cell whose training fails is reported and left out.
     """
     observer = observer or CompareObserver()
     grid = plan_grid(request, registry)
@@ -161,7 +161,7 @@ def _folder(out: Path, request: Request) -> OutputFolder:
 
 
 class _Task(NamedTuple):
-    """Training of a cell; with `training` None, the selection and test of the cell."""
+    """One training of a cell, or the selection and test of the cell if `training` is None."""
 
     cell: Cell
     seed: int
@@ -199,7 +199,7 @@ class _Work:
     # -- the budget --------------------------------------------------------------------
 
     def settle_budget(self, pool: WorkerPool, workers: int) -> None:
-        """Determine the number of epochs per training, and store the number in compare.json.
+        """Determine the number of epochs per baseline, and store the number in compare.json.
 
         A resumed comparison keeps the stored number.
         """
@@ -220,7 +220,7 @@ class _Work:
         seconds = self._seconds_per_epoch(pool)
         all_folds = len(self.request.seeds) * len(self.extracted.data.splits)
         single = [s for model, s in seconds.items() if model != FUSED]
-        # A fused model that starts from its baselines trains for a share of the epochs.
+        # A fused model that starts from baselines trains for `train.finetune` times the epochs.
         shares = [
             fused_settings(plan.config, self.registry).epochs / train.epochs
             for plan in self.grid.plans.values()
@@ -243,7 +243,7 @@ class _Work:
         """Measure the seconds per epoch of each baseline and of the plainest fused model."""
         run = Run(self.folder.path / _PROBE, self.registry)
         shutil.rmtree(run.path, ignore_errors=True)
-        # The plainest cell: other methods may need more than two epochs.
+        # The plainest cell is measured, because other methods may need more than two epochs.
         self._describe(
             run,
             self.grid.plainest,
@@ -252,7 +252,7 @@ class _Work:
             tune=0,
         )
         trainings = [t for t in trainings_of(run) if t.fold == 0]
-        # The fused model comes last, because it may start from the baselines.
+        # The fused model comes last, because the fused model may start from the baselines.
         for training in sorted(trainings, key=lambda t: t.model == FUSED):
             future = pool.submit(relay, in_worker, train_one, run.path, training, 1)
             wait([future])
@@ -266,7 +266,7 @@ class _Work:
     # -- folders -----------------------------------------------------------------------
 
     def lay_out(self) -> None:
-        """Create missing run directories of cells and baselines, and report the trainings left."""
+        """Create missing run directories of cells and baselines; report the number of trainings."""
         budget = {"epochs": self.epochs}
         for seed, run in self.baselines.items():
             self._describe(run, self.grid.alone(self.registry), seed, budget)
@@ -298,14 +298,14 @@ class _Work:
         *,
         tune: int | None = None,
     ) -> None:
-        """Create the run directory `run` unless it exists, with `changes` to training settings."""
+        """Create the run directory of a cell if missing, with `changes` to training settings."""
         if Run.exists(run.path):
             return
         plan = self.grid.plans[cell]
         number = self.request.cells.index(cell)
         config = cell_config(self.request, cell, number, seed)
         train = {**plan.config.settings["train"], **changes}
-        if self.request.budget != Budget():  # the same steps for all cells: no early stopping
+        if self.request.budget != Budget():  # no early stopping: all cells take equal steps
             train["patience"] = 0
         config = replace(
             plan.config,
@@ -321,7 +321,7 @@ class _Work:
     # -- training ----------------------------------------------------------------------
 
     def train_baselines(self, pool: WorkerPool, workers: int) -> None:
-        """Train every modality alone, on every fold and seed; then the equal-steps controls."""
+        """Train each modality alone on every fold and seed, then train the equal-steps controls."""
 
         def submit(task: tuple[Run, Training]) -> Future[Any]:
             return pool.submit(relay, in_worker, train_one, task[0].path, task[1], workers)
@@ -362,7 +362,7 @@ class _Work:
             run = self.cells[cell, seed]
             if not self._succeeded(future, cell, seed, training):
                 for other in [t for t in todo if (t.cell, t.seed) == (cell, seed)]:
-                    todo.remove(other)  # a failed cell is not concluded
+                    todo.remove(other)  # remove the waiting tasks of a failed cell
                 continue
             if training is None:
                 self.observer.concluded(cell, seed, run)
@@ -375,7 +375,7 @@ class _Work:
     def _succeeded(
         self, future: Future[Any], cell: Cell, seed: int, training: Training | None
     ) -> bool:
-        """Return whether a task succeeded; record the failure of its cell if not.
+        """Return whether a task succeeded; if the task failed, record the failure of its cell.
 
         Failures of the machine (a dead process, the file system, the cache) are raised.
         """
@@ -410,8 +410,8 @@ def carried_out(
 ) -> Iterator[tuple[T, Future[Any]]]:
     """Submit tasks from the front of `tasks`, and yield each with its future when it is done.
 
-    At most ``2 * workers`` tasks are submitted at a time, so that a task that the caller puts in
-    front starts soon.
+    At most ``2 * workers`` tasks are submitted at a time. A task that the caller adds at the front
+    of `tasks` therefore starts soon.
     """
     running: dict[Future[Any], T] = {}
     while tasks or running:

@@ -29,7 +29,7 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True)
 class Tested:
-    """Paired comparison, with a p-value after Holm's correction over the same test of all cells."""
+    """Paired comparison with a p-value, Holm-corrected over the comparisons with the same rival."""
 
     comparison: Comparison
     p_holm: float
@@ -48,24 +48,24 @@ class Row:
     val_uar : float
         Validation UAR, averaged over folds and seeds.
     rank : float
-        Rank among the cells by test UAR, 1 is best; mean over folds and seeds.
+        Rank among the cells by test UAR, mean over folds and seeds. Rank 1 is the best.
     against : dict
-        Rival -> the method's difference to it. Rivals are ``"single"`` (the best single modality
-        on validation), ``"ensemble"``, and ``"plain"`` (the same strategy without balancer;
-        missing for plain cells).
+        Difference between the method and each rival. Rivals are ``"single"`` (the best single
+        modality on validation), ``"ensemble"``, and ``"plain"`` (the same strategy without
+        balancer). A plain cell has no rival ``"plain"``.
     gate : bool
-        Whether, in every fold and seed, the chosen model of the cell is at least as good on
-        validation as the best single modality.
+        Whether the chosen model of the cell is at least as good on validation as the best single
+        modality, in every fold and seed.
     fused_chosen : float
         Share of folds and seeds in which validation chose the fused model.
     contributions : dict
-        Modality -> Shapley value for the fused model's test UAR, averaged over seeds.
+        Shapley value of each modality for the fused model's test UAR, averaged over seeds.
     reads : tuple of str
-        ``"baselines"`` if the method starts from baselines or learns from them,
-        ``"validation"`` if the method uses validation for more than the choice of an epoch.
+        ``"baselines"`` if the method starts from baselines or learns from baselines;
+        ``"validation"`` if the method uses validation clips for more than the choice of an epoch.
     seconds : float
-        Mean time to train one fused model, with all its trials, and with the baselines of its
-        fold if the method reads them.
+        Mean time in seconds to train one fused model, with all its trials. If the method reads
+        baselines, the time includes the baselines of the fold.
     updates : int or None
         Mean number of optimiser steps in the training of one fused model. A method may take
         several steps per batch.
@@ -99,11 +99,11 @@ class Comparisons:
     rows : tuple of Row
         Results of the cells, in the order of the request.
     others : dict
-        Reference -> its test UAR. References are each modality; ``"control"``, the best single
-        modality trained for as many steps as a fused model and its baseline together (only if
-        baselines were used); the ensemble; and the oracle. The oracle is right about a clip if the
-        baseline of any of the clip's modalities is right. It bounds every rule that picks one
-        modality per clip.
+        Test UAR of each reference. References are each modality, the ensemble, ``"control"`` and
+        the oracle. The control is the best single modality, trained for as many steps as a fused
+        model and its baseline together. The control is missing if no cell used baselines. The
+        oracle is right about a clip if the baseline of any modality of the clip is right. No rule
+        that picks one modality per clip can score more than the oracle.
     others_val : dict
         Validation UAR of the modalities, the control and the ensemble.
     best_single : str
@@ -111,19 +111,19 @@ class Comparisons:
     best : Row
         Cell with the highest validation UAR.
     handed_out : Interval
-        Test UAR if, for each fold and seed, validation chooses among all candidates of the grid.
+        Test UAR of the candidate with the best validation UAR of all cells, by fold and seed.
     handed_out_against : Comparison
-        Difference of `handed_out` to the best single modality.
+        Difference between `handed_out` and the best single modality.
     missing : dict
-        Name of a cell -> reason why the cell could not be trained.
+        Reason why a cell could not be trained, by the name of the cell.
     speakers, folds, seeds, epochs : int
-        Number of test speakers, folds and seeds; epochs of a baseline.
+        Numbers of test speakers, of folds, of seeds, and of epochs of a baseline.
     trials : int
         Trials of every training; 1 without tuning.
     speaker_independent, synthetic : bool
-        Whether no speaker is shared between parts, and whether the clips were generated.
+        Whether training, validation and test share no speaker; whether the clips were generated.
     absent : dict
-        Modality -> number of clips that lack it; only modalities that some clip lacks.
+        Number of clips that lack each modality. Modalities that every clip has are left out.
     adapt : str
         ``"speaker"`` if features were standardised by each speaker's unlabelled clips.
     control : tuple of str
@@ -172,11 +172,11 @@ def summarise(
     Parameters
     ----------
     refused : mapping
-        Cell -> reason why the cell was not trained.
+        Reason why a cell was not trained, by cell.
     failed : mapping
-        Cell and seed -> reason why the training failed.
+        Reason why a training failed, by cell and seed.
     reads : mapping
-        Cell -> inputs of the cell besides training clips (`workflows.grid.reads_of`).
+        Inputs of each cell in addition to training clips (`workflows.grid.reads_of`).
 
     Raises
     ------
@@ -268,7 +268,7 @@ class _Summary:
         )
 
     def _controlled(self) -> Cell | None:
-        """Return the first cell that has the shared equal-steps control, if any does."""
+        """Return the first cell that has the shared equal-steps control; None if no cell has it."""
         first = self.seeds[0]
         return next((cell for cell in self.cells if self.runs[cell, first].record.control), None)
 
@@ -276,7 +276,7 @@ class _Summary:
         return float(np.mean([self.selections[cell, s].mean_val_uar(name) for s in self.seeds]))
 
     def _confusions(self, cell: Cell, name: str) -> Confusions:
-        """Return the confusion matrices of one model by speaker and seed, (S, K, C, C)."""
+        """Return the confusion matrices of one model by speaker and seed; shape (S, K, C, C)."""
         return np.stack([self.predictions[cell, s].confusions(name) for s in self.seeds], axis=1)
 
     def _oracle(self, cell: Cell) -> Confusions:
@@ -289,7 +289,7 @@ class _Summary:
     ) -> dict[Cell, dict[str, Tested]]:
         """Test every cell against the best single modality, the ensemble and its plain strategy.
 
-        p-values are corrected within each of these three families.
+        The p-values are corrected separately for each of the three rivals.
         """
         plain = {cell.strategy: fused[cell] for cell in self.cells if cell.plain}
         families: dict[str, Callable[[Cell], Confusions | None]] = {
@@ -360,7 +360,7 @@ class _Summary:
         return spent / (len(self.seeds) * self.record.split.folds)
 
     def _chosen(self) -> Confusions:
-        """Return the confusion matrices of the best candidate on validation of each fold.
+        """Return the confusion matrices of the candidate with the best validation UAR in each fold.
 
         Candidates are the modalities, the ensemble and the fused model of every cell.
         """
@@ -385,6 +385,6 @@ class _Summary:
 
 
 def mean_uar(confusions: npt.NDArray[Any]) -> Floats:
-    """Return the UAR averaged over K seeds, (R,), for R resamples: (R, K, C, C)."""
+    """Return the mean UAR over K seeds, shape (R,), of R resamples of shape (R, K, C, C)."""
     means: Floats = uar(confusions).mean(axis=-1)
     return means

@@ -62,7 +62,7 @@ def _on_best(comparisons: Comparisons) -> str:
 
 
 def _on_reading(best: Row) -> str:
-    """Return caveats on the inputs of the best method besides the training clips."""
+    """Return caveats on inputs of the best method that are not training clips."""
     caveats = {
         "baselines": " The method uses the trained baselines, whose training adds to its cost.",
         "validation": " The method learns from validation: its validation score is optimistic.",
@@ -141,7 +141,7 @@ HEADER = (
 
 
 def line(row: Row) -> list[str]:
-    """Return the figures of one cell as texts, in the columns of :data:`HEADER`."""
+    """Return the results of one cell as texts, in the columns of :data:`HEADER`."""
     shares = ", ".join(f"{m} {points(v)}" for m, v in row.contributions.items())
     return [
         row.cell.name,
@@ -159,7 +159,7 @@ def line(row: Row) -> list[str]:
 
 
 def tested(test: Tested | None) -> str:
-    """Return points of UAR and the corrected p-value, ``"+1.2 (0.031)"``; empty for None."""
+    """Return points of UAR and corrected p-value as ``"+1.2 (0.031)"``; empty for None."""
     if test is None:
         return ""
     return f"{points(test.comparison.difference)} ({p_text(test.p_holm)})"
@@ -171,7 +171,7 @@ def by_score(comparisons: Comparisons) -> list[Row]:
 
 
 def markdown(comparisons: Comparisons) -> str:
-    """Return all sentences and tables as Markdown, for a README or an issue."""
+    """Return all conclusions and tables of a comparison as Markdown."""
     tuned = f" in each of {comparisons.trials} trials" if comparisons.trials > 1 else ""
     parts = [
         f"{comparisons.folds} fold(s), {comparisons.seeds} seed(s), {_budget(comparisons)}{tuned}, "
@@ -200,7 +200,7 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def csv_rows(comparisons: Comparisons) -> Iterator[Sequence[Any]]:
-    """Yield a header and one row per cell, with all figures as numbers."""
+    """Yield the rows of table.csv: a header, and one row per cell with unrounded numbers."""
     modalities = list(comparisons.rows[0].contributions)
     families = ("single", "ensemble", "plain")
     figures = ("difference", "low", "high", "p", "p_holm")
@@ -226,7 +226,7 @@ def csv_rows(comparisons: Comparisons) -> Iterator[Sequence[Any]]:
 
 
 def write_tables(comparisons: Comparisons, folder: OutputFolder) -> None:
-    """Write ``results.json``, ``table.csv`` and ``table.md``."""
+    """Write the files ``results.json``, ``table.csv`` and ``table.md`` of a comparison."""
     folder.write_json("results.json", comparisons.to_json())
     folder.write_csv("table.csv", csv_rows(comparisons))
     folder.write_text("table.md", markdown(comparisons))

@@ -1,4 +1,4 @@
-"""Experiment: extract features, train and select models, test them; written to a run directory."""
+"""Experiment in a run directory: extract features, then train, select and test models."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ class Observer:
         """Handle the end of planning: the request is checked and the corpus is read."""
 
     def extracting(self, progress: Progress) -> None:
-        """Handle the progress of the extraction: further feature arrays are computed."""
+        """Handle the progress of the extraction: more feature arrays were computed."""
 
     def extracted(self, report: BuildReport) -> None:
         """Handle the end of the extraction; `report` lists the clips that failed."""
 
     def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
-        """Handle the start of training, with the epochs of each training in each of its trials."""
+        """Handle the start of training; `epochs` holds the epochs of each training, per trial."""
 
     def epoch(self, training: Training, record: Mapping[str, Any]) -> None:
-        """Handle the end of an epoch; with tuning, ``record["trial"]`` is the trial's number."""
+        """Handle the end of an epoch; with tuning, ``record["trial"]`` is the trial number."""
 
     def trained(self, training: Training, summary: Mapping[str, Any]) -> None:
         """Handle the end of a training."""
@@ -95,7 +95,7 @@ def run_experiment(
     config : RunConfig
         Configuration of the run.
     out : Path
-        Run directory to create; it must not exist or be empty.
+        Run directory to create. An existing directory must be empty.
     registry : Registry
         Plugins.
     jobs : int, optional
@@ -109,7 +109,7 @@ def run_experiment(
     Raises
     ------
     UserError
-        If the request is invalid; raised before the long work starts.
+        If the request is invalid; raised before features are extracted.
     TrainingError
         If a training fails; the run can be resumed.
     """
@@ -126,7 +126,7 @@ def run_plan(
     observer: Observer | None = None,
     report: bool = True,
 ) -> RunResult:
-    """Carry out an experiment like :func:`run_experiment`, from a request that is checked."""
+    """Carry out an experiment like :func:`run_experiment`, from an already checked request."""
     observer = observer or Observer()
     observer.planned(plan)
     for message in late_rules(plan.config, registry, fused_settings(plan.config, registry).epochs):
@@ -152,7 +152,7 @@ def prepare_run(
 
 
 def begin_run(run: Run, plan: Plan, extracted: Extracted) -> None:
-    """Write the files that trainings read: clips.csv, and run.json in its state before training."""
+    """Write the files that trainings read: clips.csv, and the first version of run.json."""
     register_run(FeatureCache(plan.config.cache), run.path)
     run.begin(describe(plan, extracted, run.registry), extracted.data)
 
@@ -163,9 +163,9 @@ def train_run(
     jobs: int | None = None,
     observer: Observer | None = None,
 ) -> None:
-    """Carry out the missing trainings of a run, without its controls and without reading test.
+    """Carry out the missing trainings of a run, except the controls; do not read test clips.
 
-    The equal-steps controls are the longest trainings, and only the comparison on test needs them.
+    The equal-steps controls take the longest, and only the comparison on test needs the controls.
     """
     observer = observer or Observer()
     trainings = trainings_of(run)
@@ -185,7 +185,7 @@ def train_run(
 
 
 def _announce(observer: Observer, run: Run, trainings: Sequence[Training]) -> None:
-    """Report the trainings that follow to the observer, with the epochs of each."""
+    """Report the trainings to the observer, with the number of epochs of each training."""
     epochs = {training: epochs_of(run, training) for training in trainings}
     observer.training(run.path, epochs, max(1, run.config.tune))
 
@@ -202,14 +202,14 @@ def resume_experiment(
     observer: Observer | None = None,
     report: bool = True,
 ) -> RunResult:
-    """Resume a run: finished trainings are kept, others continue from their last epoch.
+    """Resume a run: keep finished trainings, and continue others from their last epoch.
 
     Raises
     ------
     RunError
         If another process works on the run.
     """
-    register_run(FeatureCache(run.config.cache), run.path)  # the run directory may have moved
+    register_run(FeatureCache(run.config.cache), run.path)  # the run directory may have been moved
     return _finish(run, jobs, observer or Observer(), report=report)
 
 
@@ -269,7 +269,7 @@ def _train_and_conclude(run: Run, jobs: int | None, observer: Observer) -> RunRe
 
 
 class _Trackers:
-    """Caller of all trackers, which drops a tracker that fails, so that the run continues."""
+    """Caller of all trackers; a tracker that fails is dropped, and the run continues."""
 
     def __init__(self, trackers: list[Tracker], observer: Observer) -> None:
         self._trackers = trackers
@@ -277,7 +277,7 @@ class _Trackers:
         self._observer = observer
 
     def call(self, method: str, *args: Any) -> None:
-        """Call a method of every tracker; warn of each tracker that fails, and drop it."""
+        """Call a method of every tracker; drop each tracker that fails, with a warning."""
         for tracker in list(self._trackers):
             try:
                 call(getattr(tracker, method), *args)
@@ -289,23 +289,23 @@ class _Trackers:
                 )
 
     def close(self) -> None:
-        """Close every tracker, including those that were dropped."""
+        """Close every tracker, dropped trackers included."""
         dropped = [tracker for tracker in self._all if tracker not in self._trackers]
         self.call("close")
         for tracker in dropped:
-            with suppress(Exception):  # a warning has already reported that the tracker fails
+            with suppress(Exception):  # a warning has already reported the failure of this tracker
                 tracker.close()
 
 
 def conclude(run: Run, workers: int, *, seconds: float) -> RunResult:
-    """Select models on validation, store the selection, and only then test the models.
+    """Select models on validation and store the selection; afterwards, test the models.
 
     Parameters
     ----------
     workers : int
-        Number of parallel processes; 0 means this process.
+        Number of parallel processes; 0 means that the current process does the work.
     seconds : float
-        Duration of training, for run.json.
+        Duration of training in seconds, stored in run.json.
     """
     data, config = run.data, run.config
     control = control_modality(run) if controls_of(run) else ""
@@ -318,7 +318,7 @@ def conclude(run: Run, workers: int, *, seconds: float) -> RunResult:
     run.write_csv("confusion.csv", _confusion_rows(data, results))
     members = write_bundle(run, selection)
     run.write_json(RESULTS, results.to_json())
-    run.finish(members, seconds)  # last, because this marks the run as finished
+    run.finish(members, seconds)  # written last, because this file marks the run as finished
     return RunResult(run, results)
 
 
@@ -366,7 +366,7 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> RunRecord:
             digests=tuple(split.digest(data.clips) for split in splits),
             parts=[split.describe(data.clips) for split in splits],
         ),
-        # Number of trainings: each model on each fold in each trial; a control has no trials.
+        # Each model is trained on each fold in each trial. A control is trained once per fold.
         trainings=(len(plan.spec.branches) + 1) * len(splits) * max(1, config.tune)
         + (len(splits) if control else 0),
         control=control,

@@ -16,7 +16,7 @@ from ..runs.config import RunConfig
 from ..runs.plan import Plan, make_plan
 from ..training.hardware.device import choose_device
 
-RATE_CONTROL = 3.0  # factor on the learning rate in the control of plain training
+RATE_CONTROL = 3.0  # factor on the learning rate in the control "3x lr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def balance(self) -> str:
-        """Balancers and rate: ``"none"``, ``"ogm_ge"``, ``"pretrain+ogm_ge"``, ``"3x lr"``."""
+        """Balancers and rate factor as text: ``"none"``, ``"pretrain+ogm_ge"``, ``"3x lr"``."""
         rate = [] if self.rate == 1 else [f"{self.rate:g}x lr"]
         return "+".join([*self.balancers, *rate]) or "none"
 
@@ -70,7 +70,7 @@ class Budget:
     ----------
     steps : int or None
         Optimiser steps per training. A fused model that starts from its baselines takes
-        ``train.finetune`` times as many.
+        ``train.finetune`` times as many steps.
     minutes : float or None
         Minutes for the whole comparison. Every training gets the same number of epochs.
     """
@@ -107,7 +107,7 @@ class Request:
     Attributes
     ----------
     config : RunConfig
-        Configuration that all cells share; its strategy and balancers are ignored.
+        Configuration that all cells share. The strategy and balancers in `config` are ignored.
     cells : tuple of Cell
         Methods, controls included.
     seeds : tuple of int
@@ -115,7 +115,7 @@ class Request:
     budget : Budget
         Length of every training.
     devices : tuple of str
-        Devices, to which cells are assigned in turn; empty means the device of `config`.
+        Devices. Cells are assigned to the devices in turn. Empty means the device of `config`.
     """
 
     config: RunConfig
@@ -153,11 +153,11 @@ def make_cells(
         Choices of balancers, each ``"none"``, a name, or several composed names as in
         ``"pretrain+ogm_ge"``.
     controls : bool
-        Whether to add for each strategy the controls that papers often omit: plain training,
-        plain training at three times the learning rate, and the balancers that declare
-        themselves controls.
+        Whether to add controls for each strategy: plain training, plain training at three times
+        the learning rate, and every balancer whose class declares it a control.
     tuned : bool
-        Whether learning rates are tuned. Then three times the rate is no control.
+        Whether learning rates are tuned. If so, the control at three times the learning rate is
+        left out.
 
     Raises
     ------
@@ -202,14 +202,14 @@ def _composition(text: str, registry: Registry) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class PlannedGrid:
-    """Cells that can be trained, and reasons why the other cells can't be.
+    """Cells that can be trained, and the reasons that exclude other cells.
 
     Attributes
     ----------
     plans : dict
-        Cell -> its plan, for the first seed.
+        Plan of each cell that can be trained, for the first seed.
     refused : dict
-        Cell -> message of the error that excluded the cell.
+        Message of the error that excluded a cell, by cell.
     """
 
     plans: dict[Cell, Plan]
@@ -222,14 +222,14 @@ class PlannedGrid:
 
     @property
     def plainest(self) -> Cell:
-        """Representative of all cells: the first cell of plain training, or else the first cell."""
+        """First cell of plain training; if no cell has plain training, the first cell."""
         return next((cell for cell in self.plans if cell.plain), next(iter(self.plans)))
 
     def alone(self, registry: Registry) -> Cell:
         """Return the cell whose configuration trains the baselines and the shared control.
 
-        This is the plainest cell; if that needs no control, one of the cells that need the most
-        common control.
+        The plainest cell is returned if it needs a control, or if no cell needs a control.
+        Otherwise, a cell that needs the most common control is returned.
         """
         lengths = {
             cell: control_epochs(plan.config, registry)
@@ -243,7 +243,7 @@ class PlannedGrid:
 
 
 def plan_grid(request: Request, registry: Registry) -> PlannedGrid:
-    """Check every cell before the long work starts.
+    """Check every cell before features are extracted and models are trained.
 
     Raises
     ------
@@ -298,7 +298,7 @@ def cell_config(request: Request, cell: Cell, number: int, seed: int) -> RunConf
 
 
 def reads_of(config: RunConfig, registry: Registry) -> tuple[str, ...]:
-    """Return the inputs of a method besides training clips: ``"baselines"``, ``"validation"``.
+    """Return inputs of a method other than training clips: ``"baselines"``, ``"validation"``.
 
     The training of the baselines is an additional cost of a fused model that starts from them. The
     validation score of a method that learns from validation clips is optimistic.
@@ -328,7 +328,7 @@ def _methods_of_all(cells: Iterable[Cell]) -> set[str]:
 def _check_settings(request: Request, registry: Registry) -> None:
     """Raise if a setting is invalid in every cell that uses it.
 
-    Without this check, such a mistake would only leave those cells out.
+    Without this check, an invalid setting would only exclude the cells that use the setting.
     """
     _ = request.config.train  # raises for a mistyped setting of training
     settings = request.config.settings

@@ -14,14 +14,14 @@ from ..runs.run import Run
 from ..runs.trainings import FUSED, Training, all_trainings, controls_of, trainings_of
 from .experiment import conclude
 
-BASELINES = "baselines"  # run directory of the baselines, beside the cells of a seed
+BASELINES = "baselines"  # name of the run directory of the baselines, in the folder of a seed
 
 
 def share_baselines(source: Run, target: Run) -> None:
     """Link or copy the finished baselines and controls of `source` into `target`.
 
-    Files are hard-linked, or copied if the file system has no links. In a speaker-adapted run,
-    the statistics of the speakers are shared as well.
+    Files are hard-linked, or copied if hard links are impossible. In a speaker-adapted run, the
+    statistics of the speakers are shared as well.
     """
     for training in _shared(source, target):
         share_training(source, target, training.name)
@@ -42,8 +42,8 @@ def own_trainings(shared: Run, run: Run) -> list[Training]:
 def _shared(one: Run, other: Run) -> list[Training]:
     """Return the trainings that two runs with the same seed have in common.
 
-    These are the baselines. The equal-steps controls are included if their number of epochs is the
-    same in both runs.
+    The shared trainings are the baselines, and the equal-steps controls if both runs train their
+    controls for the same number of epochs.
     """
     trainings = [training for training in trainings_of(one) if training.model != FUSED]
     if one.record.control == other.record.control:
@@ -56,10 +56,10 @@ def share_training(source: Run, target: Run, name: str) -> None:
     if target.finished(name):
         return
     folder = target.training(name)
-    shutil.rmtree(folder, ignore_errors=True)  # may be incomplete after an interruption
+    shutil.rmtree(folder, ignore_errors=True)  # the folder may be incomplete after an interruption
     folder.mkdir(parents=True)
     files = sorted(source.training(name).iterdir())
-    # training.json comes last: its presence marks the training as finished.
+    # training.json is linked last, because this file marks the training as finished.
     for file in sorted(files, key=lambda f: f.name == "training.json"):
         _link(file, folder / file.name)
 
@@ -79,13 +79,13 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileExistsError:
         raise
-    except OSError:  # another file system, or one without links
+    except OSError:  # source and target on different file systems, or no support for hard links
         with written_whole(target) as temporary:  # another process may read `target`
             shutil.copy2(source, temporary)
 
 
 def conclude_cell(run: Run) -> None:
-    """Select, test and attribute the models of one cell, in this process."""
+    """Select and test the models of one cell, and compute Shapley values, in this process."""
     shared = Run.open(run.path.parent / BASELINES)
     share_predictions(shared, run)
     seconds = sum(
@@ -94,4 +94,4 @@ def conclude_cell(run: Run) -> None:
     if not run.is_complete():
         conclude(run, 0, seconds=seconds)
     share_predictions(run, shared)
-    write_contributions(run)  # reads test: only after the selection
+    write_contributions(run)  # reads test clips, and must therefore follow the selection

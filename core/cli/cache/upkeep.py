@@ -189,7 +189,7 @@ def _print_garbage(cache: FeatureCache, garbage: Garbage, dry_run: bool, *, boun
 
 
 def _fate(feature: FeatureGc, garbage: Garbage, outcome: str, bounded: bool) -> list[str]:
-    """Return lines that say how many items of a feature are removed or kept, and why."""
+    """Return lines with the numbers of removed and kept items of a feature, and the reasons."""
     id = feature.fingerprint.id
     lines = []
     if feature.removed:
@@ -254,7 +254,7 @@ def _rewrite(
     features: tuple[str, ...],
     rewrite: Callable[[FeatureCache, list[Fingerprint] | None, OnBytes], PackReport],
 ) -> int:
-    """Rewrite the named features, or all, and print how many shards changed and their sizes."""
+    """Rewrite the named or all features; print the number of changed shards and their sizes."""
     from ....cache.store import local_cache
     from ....cache.upkeep.naming import find_feature
 
@@ -269,7 +269,7 @@ def _rewrite(
 
 
 def _warn_skipped(problems: Iterable[Problem]) -> None:
-    """Warn of each shard that was skipped and stays unchanged."""
+    """Print a warning for each shard that was skipped and therefore stays unchanged."""
     for problem in problems:
         warn(f"left unchanged: {problem.line}")
 

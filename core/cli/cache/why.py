@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ....cache.upkeep.differences import Absent, Difference
     from ...workflows.cache_status import Reason, RunReasons
 
-_SHOWN = 3  # names of clips that are listed
+_SHOWN = 3  # maximum number of clip names that are listed
 
 
 @click.command("why", short_help="Explain cache hits and misses.")
@@ -153,7 +153,7 @@ def _plain(reasons: list[Reason], changed: dict[str, tuple[Difference, ...]]) ->
 
 
 def _plain_differences(fields: tuple[Difference, ...]) -> list[dict[str, Any]]:
-    """Return the differences as dicts, without an absent side: null would read as a value."""
+    """Return the differences as dicts; leave out absent values, because null would be a value."""
     from ....cache.upkeep.differences import ABSENT
 
     return [{k: v for k, v in asdict(field).items() if v is not ABSENT} for field in fields]

@@ -92,17 +92,17 @@ def _show(pairs: list[Pair], unchecked: list[dict[str, str]]) -> bool:
 
 
 def _as_loaded(names: tuple[str, ...]) -> list[str]:
-    """Return the names, with files replaced by their absolute paths, as the registry has them."""
+    """Return the names, with each file replaced by its absolute path, as in the registry."""
     return [str(Path(n).expanduser().resolve()) if n.endswith(".py") else n for n in names]
 
 
 def _refused(pairs: list[Pair], *, named: bool) -> list[dict[str, str]]:
-    """Return the plugins that can't be made with the given parameters, each with reason and hint.
+    """Return the plugins that can't be created with their defaults, each with reason and hint.
 
     Raises
     ------
     ParameterError
-        If the user `named` the plugins, with the first of these errors.
+        If the user `named` the plugins and one of them can't be created.
     """
     from ...contracts.errors import ParameterError
     from ...testing.runner import refusal

@@ -28,7 +28,7 @@ def command(ctx: click.Context, kind: str, name: str, folder: Path | None) -> No
     from ..scaffold.kinds import kind_of
     from ..scaffold.package import make_package
 
-    kind_of(kind)  # before the plugins are loaded: a misspelt kind is reported at once
+    kind_of(kind)  # before the plugins are loaded, so that a misspelt kind is reported early
     package = make_package(kind, name, folder=folder, registry=registry_from(ctx))
     click.echo(f"{package.names.distribution}: {kind} {name!r}, in {package.folder}\n")
     for file in package.files:

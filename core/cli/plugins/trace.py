@@ -51,9 +51,9 @@ def command(ctx: click.Context, name: str | None, as_json: bool) -> None:
 
 
 def _load_contracts() -> float:
-    """Import the contracts, and torch with them, and return the seconds that this took.
+    """Import the contracts, which import torch, and return the duration in seconds.
 
-    Loading them first keeps this time out of the time of the first plugin.
+    Without this step, the import time of torch would count as time of the first plugin.
     """
     from ...registry.collecting import HOOKS, base_of
 

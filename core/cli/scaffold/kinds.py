@@ -1,4 +1,4 @@
-"""Texts and commands for a new plugin of each kind: title, summary, how to run and judge it."""
+"""Texts and commands for a new plugin of each kind: title, summary, commands to run and judge."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Kind:
     summary : str
         Task of the generated plugin, as a phrase in lower case without a full stop.
     run : str
-        Command that uses the plugin, in a minute or two.
+        Command that uses the plugin. The command takes one or two minutes.
     judge : tuple of str
         Commands that measure whether the plugin improves results.
     judged : str
-        Sentence on the comparison that those commands make.
+        Sentence on the comparison that the commands in `judge` make.
     check : tuple of str
         Commands that check the plugin against its contract.
     """

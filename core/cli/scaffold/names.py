@@ -1,4 +1,4 @@
-"""Names of a new plugin: which are allowed, and the names of module, package and class."""
+"""Names of a new plugin: rules for its name, and the names of module, package and class."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def names_for(kind: str, name: str, source: str) -> Names:
     Parameters
     ----------
     kind : str
-        Kind of the plugin. It is appended to the class name if `source` uses that name already.
+        Kind of the plugin. If the class name is a keyword or is used in `source`, the kind is
+        appended to the class name.
     name : str
         Name that :func:`check_name` accepts.
     source : str
@@ -90,8 +91,8 @@ def check_name(kind: str, name: str, registry: Registry) -> None:
         )
     for entry in registry.entries():
         if entry.name == name:
-            # Plugins of another kind count, too: --set NAME.PARAMETER and plugins show NAME would
-            # be ambiguous.
+            # A plugin of another kind must not have the same name: --set NAME.PARAMETER and
+            # fusion plugins show NAME would be ambiguous.
             raise ParameterError(
                 f"{name!r} is taken: it is a {entry.kind} of {entry.source.distribution}.",
                 hint=_longer(name, kind),

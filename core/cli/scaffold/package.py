@@ -1,4 +1,4 @@
-"""Files of a new plugin package, rendered from templates and written all or none."""
+"""Files of a new plugin package: rendered from templates, and written either all or none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...registry.registry import HOOKS, Registry
 from .kinds import companions, kind_of
 from .names import Names, check_name, names_for
 
-# File of the package -> its template.
+# Template of each file of the package.
 _FILES = {
     "{module}.py": "{kind}.py.j2",
     "tests/test_{plugin}.py": "test_{kind}.py.j2",
@@ -40,7 +40,7 @@ class Package:
     files : tuple of str
         Paths of the files, relative to the folder.
     commands : tuple of str
-        Commands to run next in that folder, in order: install, test, check, run.
+        Commands to run next in `folder`, in order: install, test, check, run.
     """
 
     folder: Path
@@ -65,7 +65,7 @@ def make_package(
         Folder for the package, which does not exist or is empty. None means ``fusion-NAME`` in
         the current folder.
     registry : Registry or None
-        Installed plugins, whose names are taken. None loads the installed plugins.
+        Installed plugins. A new plugin can't have one of their names. None loads the plugins.
 
     Raises
     ------
@@ -94,14 +94,14 @@ def make_package(
 
 
 def source_of(kind: str) -> str:
-    """Return the code of a new plugin's module under a placeholder name."""
+    """Return the code of a new plugin's module, with the placeholder name ``my_plugin``."""
     names = Names("my_plugin", "fusion_my_plugin", "fusion-my-plugin", "MyPlugin")
     values = _template_values(kind, names, {"EXTRACTOR": "", "STRATEGY": ""})
     return _rendered(f"{kind}.py.j2", values)
 
 
 def _template_values(kind: str, names: Names, companion_names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of all template variables, with the plugin's name in the commands."""
+    """Return the values of all template variables, with plugin names filled into the commands."""
     texts = kind_of(kind)
 
     def filled(command: str) -> str:
@@ -121,7 +121,7 @@ def _template_values(kind: str, names: Names, companion_names: Mapping[str, str]
 
 
 def _rendered(template: str, values: Mapping[str, Any]) -> str:
-    """Render a template; a variable without a value is an error."""
+    """Render a template; raise if a variable of the template has no value."""
     environment = Environment(
         loader=PackageLoader(__package__),
         undefined=StrictUndefined,
@@ -147,7 +147,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _write(content: Mapping[str, str], folder: Path) -> None:
-    """Write all files into a temporary folder beside `folder`, then move them there."""
+    """Write all files into a temporary folder beside `folder`, then move all files to `folder`."""
     target = folder.resolve()
     try:
         with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as staging:
@@ -156,7 +156,7 @@ def _write(content: Mapping[str, str], folder: Path) -> None:
                 file = staged / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8", newline="\n")
-            if target.is_dir():  # empty, but maybe somebody's current folder: keep the folder
+            if target.is_dir():  # keep the empty folder: it may be a shell's current folder
                 for part in list(staged.iterdir()):
                     part.rename(target / part.name)
             else:

@@ -4,8 +4,8 @@
 
     OUT/
       repair.json           the request, the gain of every step, and the chosen step
-      0-base/               the run to repair, if the request named none
-      1-levelled/           one run directory per remedy tried
+      0-base/               run to repair, if the user named no run
+      1-levelled/           one run directory per tried remedy
 
 Steps share features and the trainings of single modalities. Test clips are read once, after the
 selection, for the chosen step and the base run.
@@ -63,14 +63,14 @@ def repair(
     """Improve the fused model of a run, or of a planned run, by trying remedies.
 
     The chosen model is never worse on validation than the best single modality. In every fold,
-    the model is the best on validation among fused model, ensemble and single modalities.
+    the best candidate on validation is chosen among fused model, ensemble and single modalities.
 
     Parameters
     ----------
     source : Run or Plan
-        Run, whose missing trainings are done first, or the plan of a new run.
+        Run to repair, or the plan of a new run. Missing trainings of the run are done first.
     out : Path
-        New folder, or the folder of the same repair, which is then resumed.
+        New folder. If `out` holds the same repair, the repair is resumed.
     registry : Registry
         Plugins.
     request : RepairRequest
@@ -85,7 +85,7 @@ def repair(
     Raises
     ------
     UserError
-        If the request is invalid; raised before the long work starts.
+        If the request is invalid; raised before training starts.
     TrainingError
         If the base run can't be trained. A step that can't be trained is left out.
     """
@@ -206,19 +206,19 @@ class _Work:
     def _step(
         self, number: int, name: str, diagnosis: Diagnosis, config: RunConfig, base: Step
     ) -> tuple[Step, RunConfig] | None:
-        """Try a remedy on top of `config`, or on the base run alone if that combination is invalid.
+        """Try a remedy on top of `config`; if that is invalid, on the base run alone.
 
         Returns
         -------
         (Step, RunConfig) or None
-            The step and its configuration; None if the remedy prescribes nothing, or leads to a
-            configuration that was trained already.
+            The step and its configuration. None if the remedy prescribes no change, or if its
+            configuration was trained already.
         """
         started = time.monotonic()
         reason = ""
         for before in (config, self.config):
             offer = self.registry.remedy(name)().prescribe(self._patient(before, diagnosis))
-            if offer is None:  # for example because an earlier step made the same change
+            if offer is None:  # for example if an earlier step made the same change
                 continue
             tried = changed(before, _added(offer, before))
             if tried in self.tried:
@@ -282,7 +282,7 @@ class _Work:
 
 
 def _added(offer: Prescription, before: RunConfig) -> Prescription:
-    """Return the prescription `offer`, with its balancers added to those of `before`."""
+    """Return the prescription `offer`, with the balancers of `before` placed before its own."""
     if offer.balancers is None:
         return offer
     more = [name for name in before.balancers if name not in offer.balancers]

@@ -19,8 +19,8 @@ _OF_FUSED = ("start", "finetune", "branch_rate")  # settings that only the fused
 def changed(config: RunConfig, offer: Prescription) -> RunConfig:
     """Return `config` with the changes of a remedy, without the settings of replaced methods.
 
-    A run stores every parameter of its strategy, balancers and branches. The parameters of a
-    replaced method or branch would not fit the one that replaces it.
+    A run stores every parameter of its strategy, balancers and branches. If a remedy replaces a
+    method or branch, the parameters of the old method or branch would not fit the new method.
     """
     strategy = offer.strategy or config.strategy
     balancers = config.balancers if offer.balancers is None else offer.balancers
@@ -43,7 +43,7 @@ def changed(config: RunConfig, offer: Prescription) -> RunConfig:
 
 
 def words_for(before: RunConfig, after: RunConfig) -> list[str]:
-    """Return the differences of two configurations as options of ``fusion run``."""
+    """Return the differences between two configurations as options of ``fusion run``."""
     words: list[str] = []
     if after.strategy != before.strategy:
         words.append(f"--strategy {after.strategy}")
@@ -61,11 +61,11 @@ def words_for(before: RunConfig, after: RunConfig) -> list[str]:
 
 
 def share_alike(target: Run, sources: Sequence[Run]) -> None:
-    """Link finished single-modality trainings and controls into `target`, which needs the same.
+    """Link finished single-modality trainings and controls that `target` also needs into `target`.
 
     All steps of a repair have the same clips and seed. The training of a modality is therefore
-    the same if its branch and all settings of training are the same. The control is the same if
-    all modalities are, and both controls have as many epochs.
+    the same if its branch and all training settings are the same. The control is the same if the
+    trainings of all modalities are the same and both controls have the same number of epochs.
     """
     wanted = _recipes(target)
     for other in sources:

@@ -25,11 +25,11 @@ class Step:
     name : str
         Name of the remedy, or ``"base"``.
     path : str
-        Run directory; empty if there is none.
+        Run directory; empty if the step has no run.
     words : tuple of str
         Changes to the base run, as options of ``fusion run``.
     val_uar : dict
-        Candidate -> UAR on validation, mean over folds: modalities, ensemble, fused.
+        Validation UAR of each candidate (modalities, ensemble, fused model), mean over folds.
     best : float
         Validation UAR of the best candidate of each fold, mean over folds.
     gain : float
@@ -59,7 +59,7 @@ class Step:
 
     @property
     def single(self) -> float:
-        """Validation UAR of the best single modality; minus infinity if there is none."""
+        """Validation UAR of the best single modality; minus infinity without a training."""
         singles = [x for name, x in self.val_uar.items() if name not in (FUSED, ENSEMBLE)]
         return max(singles, default=float("-inf"))
 
@@ -73,10 +73,10 @@ class RepairRequest:
     target : Target
         Score at which to stop.
     steps : tuple of str
-        Remedies to try, in this order; empty for the remedies of the diagnosed faults, followed
-        by all others.
+        Remedies to try, in this order. Empty means the remedies of the diagnosed faults, followed
+        by all other remedies.
     minutes : float or None
-        Time after which no further step starts.
+        Time limit in minutes. After this time, no further step starts.
     """
 
     target: Target = field(default_factory=Target)
@@ -97,9 +97,9 @@ class Repair:
     steps : tuple of Step
         Steps in order, the base run first.
     best_single : str
-        The base's best single modality on validation.
+        Best single modality of the base run on validation.
     goal : float
-        Validation UAR to reach, given the best single modality of any step.
+        Validation UAR to reach, computed from the best single modality of all steps.
     reached : bool
         Whether the fused model of a step reached `goal`.
     chosen : Step
@@ -109,8 +109,8 @@ class Repair:
     before : RunResult
         Result of the base run; its test clips were read after the selection.
     against_base : Comparison
-        Chosen model minus the base run's best single modality, on test. `result` can't give this
-        difference, because a step may change the single modalities too.
+        UAR of the chosen model minus UAR of `best_single` in the base run, on test. `result` lacks
+        this difference, because a step may also change the models of the single modalities.
     """
 
     path: Path

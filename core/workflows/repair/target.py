@@ -16,8 +16,8 @@ class Target:
     Attributes
     ----------
     name : str
-        ``"minimum"``: the best single modality; ``"target"``: 2 points of UAR more;
-        ``"stretch"``: 6 points more; or a number, the UAR itself in percent.
+        ``"minimum"``: UAR of the best single modality; ``"target"``: 2 points above the minimum;
+        ``"stretch"``: 6 points above the minimum; or a number: the UAR in percent.
     """
 
     name: str = "target"
@@ -37,7 +37,7 @@ class Target:
             )
 
     def goal(self, best_single: float) -> float:
-        """Return the UAR to reach, in [0, 1], for the UAR of the best single modality."""
+        """Return the UAR to reach, in [0, 1], from the UAR of the best single modality."""
         if self.name in _NAMED:
             return min(1.0, best_single + _NAMED[self.name])
         return float(self.name) / 100
