@@ -44,10 +44,11 @@ class PMR(Balancer):
     is the mean over all training clips, in evaluation mode and without augmentation; the authors
     use a tenth of the clips or less. (The clips are encoded once for all balancers that need them.)
     A class without clips has the mean of all clips as its prototype. The paper also raises the
-    entropy of the stronger modality's prototype scores in the first epochs; that term is left out.
+    entropy of the stronger modality's prototype scores in the first epochs; this term is left out
+    here.
 
-    The prototypes, a_m and the loss of m are over the clips that have m; a_m is the mean over these
-    clips times the batch size.
+    The prototypes, a_m and the loss of m are computed from the clips that have m. a_m is the mean
+    over the clips of the batch that have m, times the batch size.
 
     Parameters
     ----------

@@ -30,8 +30,8 @@ class CRNN(Branch):
     of energy over frequency distinguishes voices and vowels. The mean over frequency
     (`frequency=mean`) discards this distribution and makes the recurrent network smaller.
 
-    Time is the last axis. If an array has no time axis (a persistence image), its last axis is
-    treated as time; this works, but `cnn` or `resnet` suit such arrays better.
+    Time is the last axis. If an array has no time axis (a persistence image), the last axis is
+    treated as time. The branch accepts such arrays, but `cnn` or `resnet` suit them better.
 
     The maps for strategies are the recurrent states, (B, 2 * hidden, time).
 

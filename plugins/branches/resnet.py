@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
 
-_SMALL = 64  # pixels; the small stem is used if the shorter side is below this
+_SMALL = 64  # pixels; the small stem is used for inputs with a shorter side below this value
 
 
 class ResNet(Branch):

@@ -26,7 +26,7 @@ class LMF(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding.
+        Size of the embedding by modality.
     num_classes : int
         Number of classes.
     rank : int

@@ -27,7 +27,7 @@ class TensorFusion(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding.
+        Size of the embedding by modality.
     num_classes : int
         Number of classes.
     max_weights : int
