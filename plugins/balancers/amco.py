@@ -62,8 +62,9 @@ class AMCo(Balancer):
 
     When to use
     -----------
-    If one modality decides nearly all clips and the other modalities have no influence. This is the
-    harshest of the masking methods: try a smaller `growth` first. With 0.01, n grows for 30 epochs.
+    If one modality decides nearly all clips and the other modalities have no influence. `amco`
+    masks more than the other masking methods, so try a smaller `growth` first. With 0.01, n grows
+    for 30 epochs.
 
     Cost
     ----

@@ -57,7 +57,7 @@ class CGGM(Balancer):
     When to use
     -----------
     If one modality is learned much faster than another. With few training clips the changes of
-    accuracy are mostly noise, and so are the factors.
+    accuracy are mostly noise, so the factors are mostly noise too.
 
     Cost
     ----

@@ -34,7 +34,7 @@ class PMR(Balancer):
     c_m^k is the prototype of class k in modality m, a running mean over the training clips. The
     prototype scores of m are -||z_m - c_m^k|| for all classes k. a_m is the sum over the batch of
     the probability that these scores give to the right class. For two modalities only the weaker
-    one has beta > 0, as in the paper. With more modalities, all but the best have beta > 0.
+    modality has beta > 0, as in the paper. With more modalities, all but the best have beta > 0.
 
     momentum is the weight of the past, as in the authors' code: at 0.2 the new means have weight
     0.8. The first prototypes are those of the initial network.

@@ -34,7 +34,8 @@ class ReconBoost(Balancer):
     loss with respect to f_m is that residual, softmax(sum of f) - y. The published code has a
     further term for agreement between the modalities, computed from detached scores on both sides.
     This term has no gradient and is left out. The head is trained in every turn; if the modalities
-    share weights of the strategy, this may also change the scores of the other modalities.
+    share weights of the strategy, the training of the head may also change the scores of the other
+    modalities.
 
     The modalities take turns in their order in the run. With a single modality, this balancer
     changes nothing.

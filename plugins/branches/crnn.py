@@ -19,9 +19,9 @@ class CRNN(Branch):
 
         embedding = embed(mean over time of biGRU(convolutions(x)))
 
-    This is a convolutional recurrent network (CRNN). Convolution blocks compute local features, a
-    bidirectional gated recurrent unit (GRU) reads these features along time, and embed is a linear
-    layer with ReLU.
+    The branch is a convolutional recurrent network (CRNN). Convolution blocks compute local
+    features, a bidirectional gated recurrent unit (GRU) reads these features along time, and embed
+    is a linear layer with ReLU.
 
     A block is convolution, max pooling, batch normalisation and ReLU, as in `cnn`; the first
     convolution has stride 2 instead of the pooling. Every block halves the frequency axis, and

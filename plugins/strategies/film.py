@@ -17,9 +17,9 @@ class Film(Strategy):
         f_t    = gamma_t(z_c) * z_t + beta_t(z_c)     for each target modality t
         scores = head([f_t of all targets t])
 
-    This is feature-wise linear modulation. z_c is the concatenation of the embeddings of all
-    modalities other than t, the conditions of t. gamma_t and beta_t are linear in z_c. gamma_t is
-    learned as its difference from 1, so training starts near f_t = z_t.
+    The strategy is feature-wise linear modulation (FiLM). z_c is the concatenation of the
+    embeddings of all modalities other than t, the conditions of t. gamma_t and beta_t are linear in
+    z_c. gamma_t is learned as its difference from 1, so training starts near f_t = z_t.
 
     By default each modality is a target once, and the modalities play equal roles: scores =
     head([f_1 .. f_M]). With the parameter `target`, the other modalities condition only the
