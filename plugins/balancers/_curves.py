@@ -13,8 +13,8 @@ from ...core.contracts import Balancer, Context
 class EpochMeans:
     """Curves of one number per modality, averaged over the steps of each epoch.
 
-    The number of a single step is mostly noise. The sums stay on the device until :meth:`metrics`
-    is called.
+    The value of a single step is mostly noise. The sums stay on the device until :meth:`metrics` is
+    called.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class EpochMeans:
     def __init__(self, name: str) -> None:
         self.name = name
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}  # by modality: a pass may show only some of them
+        self._counts: dict[str, int] = {}  # by modality: a pass may show only some modalities
 
     def restart(self) -> None:
         """Discard all values."""

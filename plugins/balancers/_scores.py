@@ -25,8 +25,8 @@ def known_scores(step: Step) -> dict[str, Tensor]:
 def ratios(scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return rho_m = s_m / mean of s_j over j != m, a scalar, by modality.
 
-    The ratio of a single modality is 1. For two modalities the ratio is that of Peng et al. (2022);
-    the mean over all other modalities is the usual generalisation.
+    The ratio of a single modality is 1. For two modalities the ratio is that of Peng et al. (2022).
+    The mean over all other modalities is the usual generalisation to more than two.
     """
     values = torch.stack(list(scores.values()))  # (M,)
     if len(values) == 1:

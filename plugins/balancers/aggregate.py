@@ -33,7 +33,7 @@ _CLASSES: Mapping[str, str] = {
     "nashmtl": "NashMTL",
 }
 
-# Methods whose result has the scale of the mean of the losses; the others have that of the sum.
+# The result of these methods has the scale of the mean of the losses, not of the sum.
 _MEANS = ("upgrad", "dualproj", "mgda", "alignedmtl", "imtlg", "cagrad")
 _CONVEX = ("cagrad", "nashmtl")  # solve a convex problem with cvxpy in every step
 
@@ -47,9 +47,9 @@ class Aggregate(Balancer):
         g  <- A(J),  or (1 + M) A(J) if A averages the losses instead of summing them
 
     Every branch m learns from l(f) and from l(f_m). P is the number of parameters of all branches
-    together. The row of l(f_m) is zero outside branch m. The factor 1 + M makes every method about
-    equal to the plain sum, the balancer `unimodal_loss`, if the gradients do not conflict. The
-    methods A:
+    together. The row of l(f_m) is zero outside branch m. If the gradients do not conflict, the
+    factor 1 + M makes the result of every method about equal to the sum of the rows, which is the
+    balancer `unimodal_loss`. A is one of these methods:
 
     - upgrad: the mean of the rows, after each row is projected onto the vectors that conflict with
       no row
@@ -62,25 +62,25 @@ class Aggregate(Balancer):
     - config: the vector with equal angles to all rows; its length is the sum of its projections on
       the rows
     - cagrad: a vector near the mean that maximises the smallest improvement of any row
-    - nashmtl: the Nash bargaining solution: from there, no change improves one row relatively more
-      than it worsens the others; the length is at most 1
+    - nashmtl: the Nash bargaining solution, a vector of length at most 1: no change of this vector
+      improves some losses by a larger relative amount than it worsens the other losses
 
-    Losses that other balancers add are further rows of J. Earlier changes of other balancers to the
-    gradient are kept. The head learns from the fused loss alone.
+    Losses that other balancers add are further rows of J. Earlier changes that other balancers made
+    to the gradient are kept. The head learns from the fused loss alone.
 
     The methods are those of the library torchjd in its default settings. Adam cancels the overall
     size of a gradient, so the factor 1 + M matters for SGD only. PCGrad's random order is drawn
-    from the random generator of the step, so a resumed training continues identically. A single
-    modality is left unchanged: no loss is added.
+    from the random generator of the step, so a resumed training continues identically. With a
+    single modality, this balancer changes nothing: no loss is added.
 
     Parameters
     ----------
     method : {"upgrad", "dualproj", "pcgrad", "mgda", "alignedmtl", "imtlg", "config", \
 "cagrad", "nashmtl"}
-        The aggregator. torchjd introduced upgrad, and recommends it.
+        The aggregator. The authors of torchjd introduced and recommend upgrad.
     c : float
-        Radius of cagrad around the mean, as a share of the length of the mean, >= 0; 0 is the mean.
-        The paper uses 0.4.
+        Radius of cagrad around the mean, as a share of the length of the mean, >= 0; with 0 the
+        result is the mean. The paper of cagrad uses 0.4.
 
     When to use
     -----------
@@ -122,7 +122,7 @@ class Aggregate(Balancer):
         self.method = method
         self.c = c
         self._aggregators: dict[int, Any] = {}  # by the number of losses
-        self._bargains: dict[int, list[float]] = {}  # nashmtl: start of its next search
+        self._bargains: dict[int, list[float]] = {}  # nashmtl: start of the next search
 
     def setup(self, context: Context) -> None:
         self._aggregators.clear()
@@ -167,7 +167,7 @@ class Aggregate(Balancer):
 
     @contextlib.contextmanager
     def _quietly(self) -> Iterator[None]:
-        """Silence cvxpy's warning in every nashmtl training that the problem is not a DPP."""
+        """Silence cvxpy's warning, in every nashmtl training, that the problem is not a DPP."""
         with warnings.catch_warnings():
             if self.method == "nashmtl":
                 warnings.simplefilter("ignore", UserWarning)

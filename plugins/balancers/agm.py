@@ -31,28 +31,30 @@ class AGM(Balancer):
 
     phi_m, the mono output of modality m, is the Shapley value of m for the fused scores f(S). S is
     the set of modalities that the strategy sees, and f(all) = f(none) + sum of phi_m. The training
-    loss is that of f + sum of (k_m - 1) (phi_m - constant), where the bracket is zero: only the
-    gradient changes, not the scores. For two modalities r_a = exp(s_b - s_a). A modality that does
-    better in this batch than on average over the training counts less in this batch. The ratio is
-    thus held at its running mean; the modalities are not made equal.
+    loss is that of f + sum of (k_m - 1) (phi_m - detached phi_m). The difference in the second
+    bracket is zero, so only the gradient changes, not the scores. For two modalities, r_a =
+    exp(s_b - s_a). A modality that does better in this batch than on average over the training
+    counts less in this batch. The rule thus holds the ratio r_m near tau_m, the ratio of the
+    running means. The rule does not make the modalities equal.
 
     Departures from the paper and the authors' code: the running mean t_m includes the current step,
-    while the authors compare the batch with the mean of the steps before. No mono output contains
+    while the authors compare the batch with the mean of the earlier steps. No mono output contains
     f(none), the scores without any modality; the authors' mono outputs add up to f(all). The
     exponents of r and tau are bounded by 20, so that infinities are never subtracted. Every f(S) is
     computed in training mode and with its gradient. (A public version computes only f(all) with
     gradient. Every modality then has the same share of the gradient of f(all), and all branches are
-    scaled by the same factor.) phi_m also reaches the branches of other modalities if the strategy
-    lets modalities interact.
+    scaled by the same factor.) The gradient through phi_m also reaches the branches of other
+    modalities if the strategy lets modalities interact.
 
     Adam divides a gradient by the gradient's own running size. This division cancels a factor that
     all k_m share. If only phi_m reaches a branch (concat, sum), the division also cancels a k_m
-    that stays constant over many steps. The k_m then only change the relative weight of the batches
-    and, if modalities interact, of the parts of a gradient. With SGD the full k_m counts.
+    that stays constant over many steps. Under Adam the k_m therefore mainly change the relative
+    weights of the batches. If modalities interact, the k_m also change the relative weights of the
+    parts of a gradient. With SGD the k_m act in full.
 
-    s_m is the mean over the clips that have m. Passes that show only some of the modalities, and
-    batches in which no clip has one of the modalities, change nothing and do not enter the running
-    means.
+    s_m is the mean over the clips that have m. The rule skips passes that show only some of the
+    modalities, and batches in which some modality is missing from every clip. Skipped passes and
+    batches do not enter the running means.
 
     Parameters
     ----------

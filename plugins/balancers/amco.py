@@ -31,19 +31,20 @@ class AMCo(Balancer):
 
     phi_m is the Shapley value of m for the fused scores, (B, C), so that f(all) = f(none) + sum of
     phi_m. p_m(y) is the probability that the probe of m gives to the right class; share_m is the
-    softmax over modalities of log p_m(y), averaged over the batch. With the defaults n is 0, half,
-    87 % and, from the fourth epoch on, all of the classes. From then on the fused scores exclude a
-    modality for as long as the modality is dominant.
+    softmax over modalities of log p_m(y), averaged over the batch. With the defaults n is 0 in the
+    first epoch, half of the classes in the second and 87 % in the third. From the fourth epoch on,
+    n is all classes, and the fused scores exclude a modality for as long as the modality is
+    dominant.
 
-    Departures from the paper: the paper masks the last layer's input or output of one modality,
-    which only some strategies have. The Shapley value defines such a part for every strategy (with
-    concat, W_m z_m minus its value at zero). The share is that of the right class, from the probes
-    on this batch. Public code sums a softmax over all classes of all modalities together. A
-    modality is then dominant if it is confident, right or wrong, and stays dominant for the rest of
-    the epoch. In public code l grows by epoch/10 with every step and restarts from 0 in every
-    epoch. From the third epoch on, all but the first steps of an epoch then mask everything. Here l
-    grows by epochs, and `growth` controls its speed. The unimodal losses of public code are the
-    separate balancer `unimodal_loss`.
+    Departures from the paper: the paper masks the last layer's input or output of one modality, but
+    not every strategy has such a layer. The Shapley value phi_m defines the modality's part of the
+    scores for every strategy (with concat, W_m z_m). Here share_m compares the probabilities that
+    the probes give to the right class in this batch. Public code sums a softmax over all classes of
+    all modalities together. With this sum, a confident modality is dominant, whether right or
+    wrong, and stays dominant for the rest of the epoch. In public code l grows by epoch/10 with
+    every step and restarts from 0 in every epoch. With this schedule, all but the first steps of an
+    epoch mask everything from the third epoch on. Here l grows by epochs, and `growth` controls its
+    speed. The unimodal losses of public code are the separate balancer `unimodal_loss`.
 
     share_m is the mean over the clips that have every modality. A clip that shows only a dominant
     modality keeps the modality's part of the scores. Nothing is masked in passes that show only
@@ -52,16 +53,18 @@ class AMCo(Balancer):
     Parameters
     ----------
     threshold : float
-        A modality with a larger share is dominant, in [0.5, 1), so that at most one modality is.
+        Share above which a modality is dominant, in [0.5, 1), so that at most one modality is
+        dominant.
     eps : float
-        Value of l from which on all entries are masked, > 0.
+        Value of l from which on all classes are masked, > 0.
     growth : float
         Growth of l per epoch, >= 0.
 
     When to use
     -----------
-    If one modality decides nearly all clips and the other modalities have no influence. This is the
-    harshest of the masking methods: try a smaller `growth` first (0.01 for 30 epochs of growth).
+    If one modality decides nearly all clips and the other modalities have no influence. `amco`
+    masks more than the other masking methods, so try a smaller `growth` first. With 0.01, n grows
+    for 30 epochs.
 
     Cost
     ----

@@ -29,17 +29,17 @@ class ARL(Curved):
 
     The entropy is a proxy for the variance of a modality: the error of the fusion is smallest if
     each modality counts in inverse proportion to its variance. c_m / sum c measures how much m
-    counts now. share_m is the mean of this measure over the other modalities. The authors' code
-    also uses the other modality; with the modality's own measure, the modality that counts most
-    would take the largest steps and would count more and more. For two modalities the rule is that
-    of the authors' code, whose bound on h_m is 0.3.
+    counts now. share_m is the mean of this measure over the other modalities. The authors' code,
+    for two modalities, also uses the measure of the other modality. With the modality's own
+    measure, the modality that counts most would take the largest steps and would count more and
+    more. For two modalities the rule is that of the authors' code, whose bound on h_m is 0.3.
 
     Departures from the paper: the factor 1 + w_m is defined on the gradient of the embedding,
-    through which the whole gradient of the branch flows. Here it scales the step of the branch,
-    because Adam would cancel a factor on the gradient. A public version computes w and never uses
-    it. The authors' code has gamma = 1 up to `start`. M > 2 modalities are this project's
-    generalisation. Equal modalities all get 1 + 1/M, because w sums to 1. A single modality is left
-    unchanged.
+    through which the whole gradient of the branch flows. Here the factor scales the step of the
+    branch, because Adam would cancel a factor on the gradient. A public version computes w and
+    never uses it. The authors' code has gamma = 1 up to `start`. The rule for more than two
+    modalities is this project's generalisation. Equal modalities all get the factor 1 + 1/M,
+    because w sums to 1. With a single modality, this balancer changes nothing.
 
     c_m and h_m are means over the clips that have m. If no clip of a batch has a modality, the
     weights of the batch are computed without this modality.
@@ -55,8 +55,9 @@ class ARL(Curved):
 
     When to use
     -----------
-    If one modality is clearly the better one: this method does not hold it back. Most of its effect
-    comes from gamma; compare with ``unimodal_loss`` at the same gamma.
+    If one modality is clearly better than the other modalities, because this method does not hold
+    the better modality back. Most of its effect comes from gamma; compare with ``unimodal_loss`` at
+    the same gamma.
 
     Cost
     ----

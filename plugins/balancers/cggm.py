@@ -24,25 +24,26 @@ class CGGM(Balancer):
         g_m <- rho * M / (M - 1) * B_m * g_m
         L    = l(f) + lam * mean over m of B_m * (1 - cos(p - y, p_m - y))
 
-    p are the fused probabilities, p_m those of the probe of m (a constant here), and y the classes
-    as one-hot vectors. cos is over all values of the batch, restricted to the clips that have m.
-    The probes are the paper's auxiliary classifiers on the detached embedding.
+    p are the fused probabilities, p_m the probabilities of the probe of m (without gradient), and y
+    the classes as one-hot vectors. cos is taken over all values of the batch, restricted to the
+    clips that have m. The probes are the paper's auxiliary classifiers on the detached embedding.
 
     Departure from the paper, size of the gradient: the paper compares the accuracies of two
-    consecutive batches and divides by the sum of their changes. That sum crosses zero often, so the
-    paper's factors have no bound and can be negative. Here the changes are between epochs, a fall
-    counts as 0, and epsilon keeps the ratio away from 0 / 0: if no modality makes progress, all B_m
-    are equal. The factor M / (M - 1) makes the factor of equal modalities rho, so the paper's rho
-    is rho * M / (M - 1) here. In the first two epochs no change is known, and all modalities count
-    as equal. The factor scales the step of the branch, because the Adam of the published code
-    cancels a factor on the gradient.
+    consecutive batches and divides by the sum of their changes. The sum of these changes crosses
+    zero often, so the paper's factors have no bound and can be negative. Here the changes are
+    between epochs, a fall counts as 0, and epsilon keeps the ratio away from 0 / 0: if no modality
+    makes progress, all B_m are equal. Because of the factor M / (M - 1), the steps of equal
+    modalities are multiplied by rho. The paper's rho corresponds to rho * M / (M - 1) here. In the
+    first two epochs no change is known, and all modalities count as equal. Here the factor scales
+    the step of the branch, because Adam, which the published code uses, cancels a factor on the
+    gradient.
 
-    Departure from the paper, direction of the gradient: the paper wants the gradient of the fusion
-    head to have the direction of the classifiers of the modalities with large B_m. The authors'
-    code takes the cosine between the weights of the output layers and adds the term to the loss of
-    the next batch. The gradient of the cross-entropy with respect to the scores is p - y, which is
-    known without a backward pass and differentiable in p. The term is therefore written with p - y,
-    works for any strategy and needs no second derivatives.
+    Departure from the paper, direction of the gradient: in the paper, the gradient of the fusion
+    head should have the direction of the gradients of the classifiers whose modalities have a large
+    B_m. The authors' code takes the cosine between the weights of the output layers and adds the
+    term to the loss of the next batch. The gradient of the cross-entropy with respect to the scores
+    is p - y, which is known without a backward pass and differentiable in p. The term is therefore
+    written with p - y, works for any strategy and needs no second derivatives.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ class CGGM(Balancer):
     When to use
     -----------
     If one modality is learned much faster than another. With few training clips the changes of
-    accuracy are mostly noise, and so are the factors.
+    accuracy are mostly noise, so the factors are mostly noise too.
 
     Cost
     ----
@@ -84,7 +85,7 @@ class CGGM(Balancer):
 
     def setup(self, context: Context) -> None:
         self._shares = self.shares(dict.fromkeys(context.modalities, 0.0))  # B_m of this epoch
-        self._accuracy: dict[str, float] = {}  # of the epoch before
+        self._accuracy: dict[str, float] = {}  # of the previous epoch
 
     def epoch_start(self, epoch: int) -> None:
         self._running.restart()

@@ -24,18 +24,19 @@ class CML(Balancer):
               max(0, conf(f(S_k)) - conf(f(S_(k-1))))
 
     f(S) are the scores of the strategy if it sees only the modalities of S, and conf is the largest
-    probability of a clip.
+    class probability of a clip.
 
     Departures from the paper: the losses along the chain are summed instead of averaged. The loss
     of the fused scores thus keeps the weight that it has without this balancer, and other balancers
     can be added. Under Adam the sum is equivalent to the average with `penalty` divided by M. The
     hinge is applied per clip and then averaged, as in the paper. (A public version sums the
-    differences over the batch first, so one clip's fall cancels another's rise. The sum is not
-    divided by the batch size.) A new order is drawn for every batch from the step's generator, so
-    that every subset is used; public code draws one order per epoch. Both confidences receive
-    gradients. Removed modalities are hidden from the strategy (marked as absent, or set to zero if
-    the strategy does not accept absence), which works with every strategy; public code subtracts
-    parts of a linear head. A clip without any modality of S_k is left out of the means of k.
+    differences over the batch first, so a fall on one clip cancels a rise on another clip. That
+    version does not divide the sum by the batch size.) A new order is drawn for every batch from
+    the step's generator, so that every subset is used; public code draws one order per epoch. The
+    gradient of the penalty flows through both confidences. Removed modalities are marked as absent,
+    or set to zero if the strategy does not accept missing modalities. Removal thus works with every
+    strategy, while public code subtracts parts of a linear head. A clip without any modality of S_k
+    is left out of both means for k.
 
     Parameters
     ----------

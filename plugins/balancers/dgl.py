@@ -26,12 +26,13 @@ class DGL(Balancer):
     (Wei et al. 2025). The probes replace the paper's single-modality heads and are trained with
     their own losses.
 
-    Departure from the paper: the paper applies alpha to the loss. Under Adam that would have no
-    effect: a branch receives no other gradient, and Adam's step does not depend on the size of the
-    gradient. Here alpha scales the steps of the branches, which is the effect of the paper's rule
-    with SGD. Gradients that other balancers add to a branch are scaled as well.
+    Departure from the paper: the paper applies alpha to the loss. Under Adam a factor on the loss
+    would have no effect: a branch receives no other gradient, and Adam's step does not depend on
+    the size of the gradient. Here alpha scales the steps of the branches, which is the effect of
+    the paper's rule with SGD. Gradients that other balancers add to a branch are scaled as well.
 
-    A single modality is left unchanged: its fused loss is its own loss.
+    With a single modality, this balancer changes nothing, because the fused loss is the modality's
+    own loss.
 
     Parameters
     ----------

@@ -24,9 +24,10 @@ class ModalityDropout(Balancer):
     Each modality is dropped independently with probability p. If all modalities of a clip would be
     dropped, one modality stays, chosen with equal probabilities. A strategy that accepts missing
     modalities receives the mask. For any other strategy a dropped modality is set to zero. In both
-    cases its branch receives no gradient from that clip. The remaining modalities are not scaled
-    up; a strategy that accepts missing modalities compensates by its own rule. Modalities that
-    another balancer has hidden stay hidden. No modality is dropped outside training.
+    cases the branch of the dropped modality receives no gradient from the clip. The remaining
+    modalities are not scaled up; a strategy that accepts missing modalities compensates by its own
+    rule. Modalities that another balancer has hidden stay hidden. No modality is dropped outside
+    training.
 
     Parameters
     ----------

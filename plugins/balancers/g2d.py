@@ -36,19 +36,19 @@ class G2D(Balancer):
     All means are over the clips that have the modality.
 
     t_m are the teacher's scores. The teachers are the run's own single-modality baselines, frozen.
-    The strength of a teacher is its UAR on validation. Of two modalities, the stronger one is
-    frozen for E epochs. Of more than two, the modalities are released one after the other, from the
-    weakest on, in equal shares of E. Equally strong modalities are released together, so with equal
-    teachers no modality is frozen.
+    The strength of a teacher is its UAR on validation. With two modalities, the stronger modality
+    is frozen for E epochs. With more than two, all but the weakest modality start frozen and are
+    released from weak to strong, one every E / (M - 1) epochs. Equally strong modalities are
+    released together, so with equal teachers no modality is frozen.
 
     Departures from the paper: the students are the scores f_m of the probes, with gradient into the
-    branch. The published code pulls the *fused* scores to those of each teacher, so that the
-    teacher of a weak modality teaches its mistakes to the whole model. The published code compares
-    teachers batch by batch, by their probability of the right class on training clips, and stops if
-    they are equal. A teacher's score on training clips measures how much it has memorised. "Zero
-    gradient" is implemented as a factor of 0 on the step; zero gradients alone would leave Adam's
-    momentum and weight decay active. (With SGD weight decay is part of the gradient and stays
-    active.)
+    branch. The published code pulls the *fused* scores to the scores of each teacher. The teacher
+    of a weak modality then teaches mistakes to the whole model. The published code compares
+    teachers batch by batch, by the probability of the right class on training clips, and stops if
+    two teachers are equal. A teacher's score on training clips measures how much the teacher has
+    memorised. "Zero gradient" is implemented as a factor of 0 on the step; zero gradients alone
+    would leave Adam's momentum and weight decay active. (With SGD weight decay is part of the
+    gradient and stays active.)
 
     Parameters
     ----------
@@ -65,10 +65,10 @@ class G2D(Balancer):
     When to use
     -----------
     If the teachers are good, and joint training trains the better modality only. The method freezes
-    the better modality, which need not be the faster one: on the synthetic problem
-    ``fusion.testing.KnownAnswer``, where the better modality is the slower one, plain training
-    scores higher than this method. Half of the epochs pass before the stronger modality is trained,
-    so train for enough epochs.
+    the better modality, which is not always the modality that learns faster. On the synthetic
+    problem ``fusion.testing.KnownAnswer`` the better modality learns more slowly, and plain
+    training scores higher than this method. By default half of the epochs pass before the stronger
+    modality is trained, so train for enough epochs.
 
     Cost
     ----

@@ -14,7 +14,7 @@ from ...core.toolkit.ranges import check_ranges
 from ._unimodal import unimodal_losses
 
 _PARTS: tuple[Part, Part] = ("train", "val")
-Measured = dict[str, list[float]]  # loss name -> [training loss, validation loss]
+Measured = dict[str, list[float]]  # by loss name: [training loss, validation loss]
 
 
 class GBlend(Balancer):
@@ -27,33 +27,34 @@ class GBlend(Balancer):
         O_k = (V_k - T_k) after - (V_k - T_k) before       growth of the overfitting gap
         w_k = (1 + M) * v_k / sum of v,  v_k = max(G_k, 0) / max(|O_k|, floor)^2
 
-    T_k and V_k are the loss k on the training and the validation clips, before and after a
-    super-epoch of `epochs` epochs. The weights are 1 on average. With all weights 1, as in the
-    first super-epoch, the method is `unimodal_loss`. If no loss improved on validation, the weights
-    stay as they are. In a step of several passes, a modality's loss counts in the passes that show
-    the modality.
+    T_k and V_k are the values of loss k on the training and the validation clips. Both are measured
+    before and after each super-epoch of `epochs` epochs. The weights are 1 on average. With all
+    weights 1, as in the first super-epoch, the method is the same as `unimodal_loss`. If no loss
+    improved on validation, the weights stay as they are. In a step of several passes, a modality's
+    loss counts in the passes that show the modality.
 
     Departures from the paper: the paper measures G and O on copies of the model, trained for a
     super-epoch with each loss alone. Here G and O are measured over the last super-epoch, which
-    needs no additional training. `floor` is not in the paper. Without `floor`, a loss whose gap has
-    hardly grown, or seems not to have grown on few clips, would take all the weight. Under Adam
-    only the ratio of the weights matters within a branch. The head learns from the fused loss
-    alone, so the steps of the head do not change. A loss of weight 0 trains no branch.
+    needs no additional training. `floor` is not in the paper. Without `floor`, a loss would take
+    all the weight if the gap of this loss has hardly grown, or if the growth is underestimated
+    because there are few clips. Under Adam only the ratio of the weights matters within a branch.
+    The head learns from the fused loss alone, so the steps of the head do not change. A loss of
+    weight 0 trains no branch.
 
-    A single modality is left unchanged: no loss is added.
+    With a single modality, this balancer changes nothing: no loss is added.
 
     Parameters
     ----------
     epochs : int
         Length of a super-epoch in epochs, >= 1; the paper uses 10.
     floor : float
-        Lower bound on the growth of the gap, in nats, > 0; a smaller growth counts as this much.
+        Lower bound on the growth of the gap, in nats, > 0; a smaller growth counts as `floor`.
 
     When to use
     -----------
     If the branches overfit at different speeds, and if there are enough validation clips to measure
-    a loss to within `floor`. The method uses validation clips not only to choose the epoch. A
-    training of at most `epochs` epochs is identical to `unimodal_loss`.
+    a loss to within `floor`. The method uses the validation clips to set the loss weights, and not
+    only to choose the epoch. A training of at most `epochs` epochs is identical to `unimodal_loss`.
 
     Cost
     ----

@@ -25,18 +25,18 @@ class GradScale(Balancer):
         mode=fixed:     factor_m = scale
         step of branch m <- factor_m * step of branch m
 
-    *progress*: l_m is the running mean of the loss of the probe of branch m, and l_m(0) its loss in
-    the first step. r_m is the remaining loss of the branch: 1 at the start, falling towards 0 as
-    the branch learns. The branch with the smallest remaining loss takes the same steps as without
-    this rule. A branch that lags takes larger steps, up to `limit` times as large. No factor is
-    below 1, so no branch learns less than it would without the rule. Branches that start from their
-    baselines have little left to learn, and factors near 1.
+    *progress*: l_m is the running mean of the loss of the probe of branch m, and l_m(0) the loss of
+    this probe in the first step. r_m is the remaining loss of the branch: 1 at the start, falling
+    towards 0 as the branch learns. The branch with the smallest remaining loss takes the same steps
+    as without this rule. A branch that lags takes larger steps, up to `limit` times as large. No
+    factor is below 1, so no branch learns less than it would without the rule. Branches that start
+    from their baselines have little left to learn, so their factors are near 1.
 
     *norms*: n_m is the running mean of the norm of the branch's gradient, and G the geometric mean
     of the n_m. This rule is for plain SGD, where a step is proportional to the gradient. Under Adam
-    the norm of a gradient does not show which branch lags: the rule then slows the branch that
-    learns, and costs accuracy (docs/concepts/why-fusions-fail.md). In version 0.1 the rule *norms*
-    was the default, named *adaptive*.
+    the norm of a gradient does not show which branch lags. With Adam the rule slows the branch that
+    learns, and the accuracy falls (docs/concepts/why-fusions-fail.md). In version 0.1 the rule
+    *norms* was the default, named *adaptive*.
 
     *fixed*: the factor is `scale` for every branch; the steps of the fusion head do not change.
 
@@ -57,9 +57,9 @@ class GradScale(Balancer):
 
     When to use
     -----------
-    *progress* if one branch is still learning while another has finished: joint training from
-    scratch (``train.start=scratch``) of branches that learn at different speeds. *fixed* to slow
-    all branches relative to the head. *norms* with SGD.
+    Use *progress* if one branch is still learning while another has finished, as in joint training
+    from scratch (``train.start=scratch``) of branches that learn at different speeds. Use *fixed*
+    to slow all branches relative to the head. Use *norms* with SGD.
 
     Cost
     ----

@@ -35,25 +35,25 @@ class Greedy(Balancer):
 
     s_m is the conditional learning speed of modality m. The sums are over all ordinary steps t so
     far. g_m is the gradient of the fused loss in branch m, and theta_m its weights. u_m is the
-    gradient of the branch's own loss l(f_m), which is measured and not followed. x_m is the
-    representation (embedding or map) that the strategy receives. In a rebalancing step the fused
-    loss does not reach the branch of the fastest modality, and the head has to rely on the other
-    modalities. At least one ordinary step follows (Wu et al. 2022).
+    gradient of the branch's own loss l(f_m). u_m is only measured and does not change any weight.
+    x_m is the representation (embedding or map) that the strategy receives. In a rebalancing step
+    the fused loss does not reach the branch of the fastest modality, and the head has to rely on
+    the other modalities. At least one ordinary step follows (Wu et al. 2022).
 
     Departures from the paper: in the paper the sum of g is over modules (MMTM) that carry one
     modality's features into another's branch, and the sum of u over the rest of the branch. A
-    strategy here need not have such modules. Every branch has a gradient from the joint loss and
-    one from its own loss, and the ratio of the two is the speed. For M > 2 modalities the paper's
-    comparison of two becomes that of the fastest with the slowest. The logarithm is natural; that
-    of the published code is decimal, which makes its epsilon 2.3 times as large. The running means
-    of the representations are exponential, because the output of a branch drifts as it learns; the
-    published code uses the plain mean.
+    strategy here need not have such modules. Here the speed of a branch compares the gradient of
+    the joint loss with the gradient of the branch's own loss. The paper compares two modalities;
+    here the fastest of M modalities is compared with the slowest. The logarithm is natural. The
+    published code uses the decimal logarithm, so an epsilon of the published code has to be
+    multiplied by 2.3 here. The running means of the representations are exponential, because the
+    output of a branch drifts as it learns; the published code uses the plain mean.
 
     With Adam, a waiting branch still moves on its momentum, and its next steps are longer because
     of the zero gradients in between. A branch that waits in five of six steps moves 0.4 times as
-    fast as one that never waits; with SGD it moves 1/6 as fast.
+    fast as a branch that never waits. With SGD such a branch moves 1/6 as fast.
 
-    A single modality is left unchanged.
+    With a single modality, this balancer changes nothing.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Greedy(Balancer):
     When to use
     -----------
     If the fused training uses one modality and ignores another that carries information. With the
-    paper's small epsilon, five of six steps rebalance; use a larger one if both modalities are
+    paper's small epsilon, five of six steps rebalance. Use a larger epsilon if both modalities are
     needed at once.
 
     Cost
@@ -117,7 +117,7 @@ class Greedy(Balancer):
         self._means: dict[str, Tensor] = {}
         self._measured = -1  # index of the last step whose own gradients were counted
 
-    # Whether a step rebalances is decided on the device. Reading it here would synchronise.
+    # Whether a step rebalances is decided on the device, because a read here would synchronise.
 
     def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
         if len(self._modalities) < 2:
@@ -144,7 +144,7 @@ class Greedy(Balancer):
         return before.to(x.dtype)
 
     def losses(self, losses: dict[str, Tensor], step: Step) -> dict[str, Tensor]:
-        # Once per step, before the first of its passes has changed any weight.
+        # Measured once per step, before the first pass of the step has changed any weight.
         if len(self._modalities) > 1 and step.index != self._measured:
             self._measured = step.index
             own = {m: self._own_gradient(step, m) for m in self._modalities}
@@ -155,7 +155,7 @@ class Greedy(Balancer):
         loss, parameters = step.unimodal_loss(m), _trained(step, m)
         if not parameters or not loss.requires_grad:
             return []
-        # Measured only: .grad is not changed, and the graph is retained for the losses.
+        # The call does not change .grad, and it retains the graph for the losses.
         own = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
         # A clip without the modality counts in the mean of the fused loss and adds no gradient.
         share = len(step.rows(m, step.labels)) / len(step.labels)

@@ -41,11 +41,12 @@ class InfoReg(Balancer):
     other modalities is this project's generalisation. A published version of the code multiplies
     beta by exp(tanh(gap of the scores)), uses the trace of the audio branch alone, and compares
     means of the trace over ten epochs. Here each branch has its own trace, and the window may open
-    again for a single epoch. That code also trains on the single-modality losses, which are the
-    separate balancer `unimodal_loss`.
+    again for a single epoch. The published code also trains on the single-modality losses, which
+    are the separate balancer `unimodal_loss`.
 
-    The term is added to the gradient, so under Adam its strength is relative to the size of the
-    gradient: the steps change their direction and do not become smaller.
+    The term is added to the gradient, so under Adam the strength of the term is relative to the
+    size of the gradient. The term then changes the direction of the steps and does not make the
+    steps smaller.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ class InfoReg(Balancer):
     When to use
     -----------
     If one modality is learned in the first epochs and the other modalities never catch up. The
-    effect depends on how far theta moves within an epoch: on the synthetic problem
+    effect depends on how far theta moves within an epoch. On the synthetic problem
     ``fusion.testing.KnownAnswer``, at a learning rate of 0.003, the term is 4 % of the gradient
     with SGD and more than half of the gradient with Adam.
 
@@ -81,7 +82,7 @@ class InfoReg(Balancer):
         self.growth = growth
         self._running = EpochMeans("trace")
         self._curve = EpochMeans(self.name)
-        self._started: dict[int, Tensor] = {}  # id of a parameter -> value at the epoch's start
+        self._started: dict[int, Tensor] = {}  # by id of a parameter: value at the epoch's start
 
     def setup(self, context: Context) -> None:
         self._context = context

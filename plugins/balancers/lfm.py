@@ -52,19 +52,19 @@ class LFM(Balancer):
     gradients and not on their lengths. The curve ``lfm.gap`` shows a1.
 
     Departure from the paper, step size: the derivative itself, with the published rate of 1e-4, is
-    far too small to change a1 within a training. The step of a1 would be a rate times lr times two
-    gradients. The steps of Adam are far longer than lr times the gradient, so the derivative
-    describes them poorly. (A public version of the code replaces the rule by a curve over the
-    epochs that was fitted to learned weights: from 0.2 to 0.5 in 80 epochs.)
+    far too small to change a1 within a training. The step of a1 would be the product of a rate, lr
+    and two gradients. The steps of Adam are far longer than lr times the gradient, so the
+    derivative describes Adam's steps poorly. (A public version of the code replaces the rule by a
+    curve that rises from 0.2 to 0.5 in 80 epochs. The curve was fitted to learned weights.)
 
-    Further departures: the paper's l is the loss of the mean of the single-modality scores, which
-    is its fusion. Here l(f) replaces it, for any strategy. The gradients are those of the branches
-    alone, because JS reaches nothing else. grad l_val is computed at theta instead of one step
-    later. g is treated as the step, as in plain gradient descent. Adam divides each entry of g by
-    its running size, so in the inner product the sign of every entry's contribution is right and
-    its size is not. Public code differentiates the loss of a validation batch twice and takes the
-    mean over the entries of the first parameter, which is not the derivative with respect to a1. It
-    also swaps the arguments of KL.
+    Further departures: the paper fuses by the mean of the single-modality scores, and the paper's l
+    is the loss of this mean. Here l(f) is the fused loss of any strategy. All gradients are taken
+    with respect to the branches alone, because JS has no gradient in other weights. grad l_val is
+    computed at theta instead of one step later. g is treated as the step, as in plain gradient
+    descent. Adam divides each entry of g by its running size, so in the inner product every entry's
+    contribution has the right sign and a wrong size. Public code differentiates the loss of a
+    validation batch twice and takes the mean over the entries of the first parameter, which is not
+    the derivative with respect to a1. Public code also swaps the arguments of KL.
 
     Parameters
     ----------
@@ -154,7 +154,8 @@ def jensen_shannon(
     """Return the mean divergence, in nats, of the class scores (B, C) of the modalities.
 
     With `present`, (B,) bool by modality, the divergence of a clip is that of the modalities that
-    it has. The mean is over the clips with two or more modalities, and 0 without any such clip.
+    the clip has. The mean is over the clips with two or more modalities. If there is no such clip,
+    the mean is 0.
     """
     logs = torch.stack(list(logits.values())).log_softmax(dim=2)  # (M, B, C)
     if present is not None:

@@ -22,10 +22,10 @@ class LearningRates(Balancer):
         rate of the probes    = scale * train.lr
 
     All rates are multiples of ``train.lr``, so the schedule and warm-up of the training still
-    apply, and the factors of other balancers are multiplied with these rates. The defaults are
-    usual for fine-tuning: 1e-5 for branches and 1e-3 for the head are a ratio of 0.01. ``branch=1,
-    scale=3`` is a control that papers often omit: plain training with three times the learning
-    rate.
+    apply, and the factors of other balancers are multiplied with these rates. The default ratio of
+    0.01 is usual for fine-tuning, for example 1e-5 for the branches and 1e-3 for the head.
+    ``branch=1, scale=3`` is a control that papers often omit: plain training with three times the
+    learning rate.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class LearningRates(Balancer):
 
 
 def _factors(pairs: Sequence[str]) -> dict[str, float]:
-    """Return the factor by modality: ``["mel:0.1"]`` -> ``{"mel": 0.1}``."""
+    """Return the factor by modality, such as ``{"mel": 0.1}`` for ``["mel:0.1"]``."""
     factors: dict[str, float] = {}
     for pair in pairs:
         modality, colon, text = pair.strip().rpartition(":")

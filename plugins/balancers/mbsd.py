@@ -27,11 +27,11 @@ class MBSD(Balancer):
               w * (mean over classes of (f_a - f_b)^2 + KL(p_s || p_w))
         w = |p_a(y) - p_b(y)| if a or b is right on the clip, else 0
 
-    f_m are the probes' scores, whose gradient reaches the branch and not the probe, and p_m their
-    softmax. In p_s and p_w, s is the modality of the pair that gives more probability to the right
-    class y, and w is the other modality. A modality is right if its largest score is that of y. The
-    weight w has no gradient, nor has p_s, the target of KL. The gradient of the squared difference
-    reaches both modalities.
+    f_m are the scores of the probe of m, and p_m = softmax(f_m). The gradient of f_m reaches the
+    branch and not the probe. In p_s and p_w, s is the modality of the pair that gives more
+    probability to the right class y, and w is the other modality. A modality is right if its
+    largest score is that of y. The weight w and the target of KL, p_s, have no gradient. The
+    gradient of the squared difference reaches both modalities.
 
     The loss of a pair is a mean over the clips that have both modalities.
 
@@ -43,7 +43,7 @@ class MBSD(Balancer):
     distributions over the classes. (A public version passes two probabilities of the right class to
     a function that expects log probabilities. The result is not a divergence: it can be negative,
     and is not 0 for equal arguments.) With more than two modalities, the loss is the mean over
-    pairs. The squared differences are always those of scores; the public version uses those of
+    pairs. The squared differences are always between scores, while the public version compares
     probabilities if there are more than two modalities. The single-modality scores come from the
     probes, for any strategy.
 
@@ -101,8 +101,8 @@ def pull_of(
 ) -> Tensor:
     """Return the mean distillation loss, a scalar, from class scores (B, C) and classes (B,).
 
-    With `present`, (B,) bool by modality, the mean of a pair is over the clips that have both
-    modalities, and 0 if no clip has both.
+    With `present`, (B,) bool by modality, the loss of a pair is the mean over the clips that have
+    both modalities. If no clip has both modalities, the loss of the pair is 0.
     """
     pairs = []
     for a, b in combinations(logits, 2):

@@ -29,30 +29,32 @@ class MLA(Curved):
 
     A branch never receives a gradient that depends on another modality, so no modality can
     dominate. Without protection, the strategy, which all modalities share, would forget one
-    modality while it learns the next. The gradient of each of its linear layers is therefore
-    projected onto the complement of the inputs that the layer has received before. P, (in, in), is
-    reset to the identity at the start of each epoch, so the first pass of an epoch is unchanged
-    (Zhang et al. 2024).
+    modality while it learns the next. The gradient of each linear layer of the strategy is
+    therefore projected onto the complement of the inputs that the layer has received before. P,
+    (in, in), is reset to the identity at the start of each epoch, so the first pass of an epoch is
+    unchanged (Zhang et al. 2024).
 
     Departures from the paper: in the published code <r, k> is a matrix, an outer product, and k k^T
     is divided by this matrix entry by entry; here <r, k> is the scalar of recursive least squares.
     In the published code P also contains the input of the current pass; here P contains earlier
-    inputs only. Over a whole training P would shrink to zero and the head would stop learning. The
-    published code divides P by its norm after each update; here P is reset in every epoch. At test
-    the paper weights the modalities by their entropy; here the strategy sees all of them at once.
+    inputs only. Without a reset, P would shrink to zero over a whole training, and the head would
+    stop learning. The published code divides P by the norm of P after each update; here P is reset
+    in every epoch. At test the paper weights the modalities by their entropy; here the strategy
+    sees all modalities at once.
 
     The projection is exact for plain SGD. Momentum and Adam's step sizes per weight are applied
     after the projection and distort it: part of each step still changes what was learned before.
     Biases, and layers that are not linear (the projections inside torch's attention,
     normalisations), are not projected.
 
-    Permuting the modalities changes the order of the passes. A single modality is left unchanged.
+    Permuting the modalities changes the order of the passes. With a single modality, this balancer
+    changes nothing.
 
     Parameters
     ----------
     a : float
-        Regulariser of the projector at the start of an epoch, in (0, 1]; small values project
-        strictly. The paper's code uses 0.1, falling to 0.01.
+        Regulariser of the projector at the start of an epoch, in (0, 1]; the smaller a is, the
+        stricter is the projection. The paper's code uses 0.1, falling to 0.01.
 
     When to use
     -----------
@@ -85,8 +87,8 @@ class MLA(Curved):
         if not 0 < a <= 1:
             raise ParameterError(f"mla.a must be above 0 and at most 1, and is {a}.")
         self.a = a
-        self._projectors: dict[str, Tensor] = {}  # layer -> (in, in)
-        self._inputs: dict[str, list[Tensor]] = {}  # layer -> means of its inputs, (in)
+        self._projectors: dict[str, Tensor] = {}  # by layer: (in, in)
+        self._inputs: dict[str, list[Tensor]] = {}  # by layer: means of its inputs, (in)
         self._hooks: list[RemovableHandle] = []
 
     def setup(self, context: Context) -> None:
@@ -103,7 +105,7 @@ class MLA(Curved):
             return None
         return [Pass((m,)) for m in step.modalities]
 
-    # The strategy is called between `representations` and `logits`. Inputs that its layers receive
+    # The strategy is called between `representations` and `logits`. Inputs that the layers receive
     # at other times, from another balancer's calls, are not part of the pass.
 
     def representations(self, representations: dict[str, Tensor], step: Step) -> dict[str, Tensor]:

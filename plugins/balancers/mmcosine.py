@@ -29,17 +29,17 @@ class MMCosine(Balancer):
         with concat:  f = scale * sum over m of cos(z_m, W_m)
 
     x is the input of the layer and W its weights; there is no bias. If x is the concatenation of
-    the embeddings (concat), each modality is a block. This is the paper's rule, in which no
-    modality gains by larger features or weights. The input of any other layer is one block: cos(x,
-    W) then removes the effect of the norms of x and of the weights of a class. Modalities are then
-    balanced only to the extent that the strategy keeps them separate.
+    the embeddings (concat), each modality is a block. With these blocks the rule is that of the
+    paper: no modality gains by larger features or weights. The input of any other layer is one
+    block: cos(x, W) then removes the effect of the norms of x and of the weights of a class.
+    Modalities are then balanced only to the extent that the strategy keeps them separate.
 
-    Departure from the paper: the paper's rule is for concat. Here it works with every strategy
-    whose scores are the output of a linear layer (film, attention, normalised, early), or the mean
-    or sum of the outputs of several (bottleneck). Other strategies are refused (lmf, whose scores
-    are a sum of products). The layer is found by passing random clips through a copy of the
-    strategy with perturbed weights. A vector shorter than 1e-4 is divided by 1e-4 instead of by its
-    length.
+    Departure from the paper: the paper's rule is for concat. Here the rule works with every
+    strategy whose scores are the output of a linear layer (film, attention, normalised, early), or
+    the mean or sum of the outputs of several linear layers (bottleneck). Other strategies are
+    refused, such as lmf, whose scores are a sum of products. The layer is found by passing random
+    clips through a copy of the strategy with perturbed weights. A vector shorter than 1e-4 is
+    divided by 1e-4 instead of by its length.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class MMCosine(Balancer):
 
 
 class CosineHead(nn.Module):
-    """Cosine classifier, scale * sum over blocks of cos(x_b, W_b): (B, in) -> (B, out).
+    """Cosine classifier from (B, in) to (B, out), scale * sum over blocks of cos(x_b, W_b).
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class _Call:
 
 
 def _final(strategy: Strategy, dims: Mapping[str, int]) -> list[_Call]:
-    """Return the calls of the linear layers whose output, sum or mean are the scores."""
+    """Return the calls of linear layers whose output, or sum or mean of outputs, is the scores."""
     calls, scores = _trial(strategy, dims)
     calls = [call for call in calls if call.output.shape == scores.shape]
     equal = [call for call in calls if _equal(call.output, scores)]
@@ -152,7 +152,7 @@ def _final(strategy: Strategy, dims: Mapping[str, int]) -> list[_Call]:
 
 @torch.no_grad()
 def _trial(strategy: Strategy, dims: Mapping[str, int]) -> tuple[list[_Call], Tensor]:
-    """Pass two random clips through a copy; return its linear layers' calls and its scores."""
+    """Pass two random clips through a copy of the strategy; return its linear calls and scores."""
     trial = _perturbed(copy.deepcopy(strategy).eval())
     calls: list[_Call] = []
     inputs: dict[str, Tensor] = {}

@@ -29,9 +29,9 @@ class MMPareto(Curved):  # curve: weight of the fused loss, 0.5 without a confli
         h_m <- h_m * max(1, |g + u| / |h_m|)    not shorter than the plain sum
         step of branch m <- boost * step of branch m
 
-    g is the gradient of l(f) in branch m, and u that of l(f_m). The gradients of losses that other
-    balancers add, and earlier changes of other balancers to the gradient, are added to h_m
-    unchanged.
+    g is the gradient of l(f) in branch m, and u the gradient of l(f_m). The gradients of losses
+    that other balancers add, and earlier changes of other balancers to the gradient, are added to
+    h_m unchanged.
 
     Each gradient is computed separately (Wei and Hu 2024). A public version accumulates the second
     gradient on top of the first, so the two nearly always agree and the rule for conflicts almost
@@ -42,10 +42,11 @@ class MMPareto(Curved):  # curve: weight of the fused loss, 0.5 without a confli
     branch, there is no conflict (the formula would stop the branch). If the losses oppose each
     other exactly, the branch stands still instead of following the rounding error of a vanishing
     h_m. `boost` scales the step and not the gradient, because Adam's step does not depend on the
-    size of the gradient. The rescaling to |g + u| remains on the gradient: Adam compares a gradient
-    with those of other steps, so a step with a conflict counts as much as another.
+    size of the gradient. The rescaling to |g + u| remains on the gradient: Adam scales a gradient
+    by the gradients of earlier steps, and with the rescaling a step with a conflict counts as much
+    as a step without conflict.
 
-    A single modality is left unchanged: no loss is added.
+    With a single modality, this balancer changes nothing: no loss is added.
 
     Parameters
     ----------

@@ -39,10 +39,11 @@ class OGMGE(Curved):
     constant factor; here k_m scales the step of the whole branch.
 
     The factor k_m also scales the noise, so the noise is first divided by k_m, or by 0.1 if k_m is
-    smaller. A larger noise would stay in Adam's running variance for thousands of steps. With SGD
-    the result is the rule above. Adam divides by the size of gradient and noise together, so
-    convolution weights follow the gradient with a factor of k_m^2 / sqrt(1 + k_m^2) instead of k_m:
-    0.7 if k_m is 1, 0.03 if k_m is 1/6. With ``noise=false`` the factor is k_m.
+    smaller. A smaller divisor would make the noise so large that the noise would stay in Adam's
+    running variance for thousands of steps. With SGD the result is the rule above for k_m of at
+    least 0.1. Adam divides by the size of gradient and noise together, so convolution weights
+    follow the gradient with a factor of k_m^2 / sqrt(1 + k_m^2) instead of k_m: 0.7 if k_m is 1,
+    0.03 if k_m is 1/6. With ``noise=false`` the factor is k_m.
 
     Parameters
     ----------

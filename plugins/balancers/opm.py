@@ -33,13 +33,14 @@ class OPM(Balancer):
 
     Departures from the paper (on-the-fly prediction modulation): the paper is for two modalities.
     The mean over the other modalities is the usual generalisation, as in `ogm_ge`. Public code
-    takes the sum, with which hardly any of three modalities is ever dominant. Public code drops all
-    of z_m for a clip, which is ``unit=clip`` here. Public code leaves out clips that lost every
-    modality, and divides all modalities by one factor, 1 minus the mean of the q. The expected size
-    of every embedding in training then differs from that in evaluation. Here each embedding keeps
-    its expected size. The lagging modality is never dropped, and a clip that lacks it loses
-    nothing, so no clip loses every modality. s_m comes from the probes, for any strategy. The
-    probes and single-modality losses receive the embeddings before dropout.
+    takes the sum over the other modalities. With this sum, hardly any of three modalities is ever
+    dominant. Public code drops all of z_m for a clip, as ``unit=clip`` does here. Public code
+    leaves out clips that lost every modality, and divides all modalities by one factor, 1 minus the
+    mean of the q. The expected size of every embedding in training then differs from that in
+    evaluation. Here each embedding keeps its expected size. The lagging modality is never dropped,
+    and a clip that lacks it loses nothing, so no clip loses every modality. s_m comes from the
+    probes, for any strategy. The probes and single-modality losses receive the embeddings before
+    dropout.
 
     Parameters
     ----------

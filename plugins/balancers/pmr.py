@@ -34,7 +34,7 @@ class PMR(Balancer):
     c_m^k is the prototype of class k in modality m, a running mean over the training clips. The
     prototype scores of m are -||z_m - c_m^k|| for all classes k. a_m is the sum over the batch of
     the probability that these scores give to the right class. For two modalities only the weaker
-    one has beta > 0, as in the paper. With more modalities, all but the best have beta > 0.
+    modality has beta > 0, as in the paper. With more modalities, all but the best have beta > 0.
 
     momentum is the weight of the past, as in the authors' code: at 0.2 the new means have weight
     0.8. The first prototypes are those of the initial network.
@@ -44,10 +44,11 @@ class PMR(Balancer):
     is the mean over all training clips, in evaluation mode and without augmentation; the authors
     use a tenth of the clips or less. (The clips are encoded once for all balancers that need them.)
     A class without clips has the mean of all clips as its prototype. The paper also raises the
-    entropy of the stronger modality's prototype scores in the first epochs; that term is left out.
+    entropy of the stronger modality's prototype scores in the first epochs; this term is left out
+    here.
 
-    The prototypes, a_m and the loss of m are over the clips that have m; a_m is the mean over these
-    clips times the batch size.
+    The prototypes, a_m and the loss of m are computed from the clips that have m. a_m is the mean
+    over the clips of the batch that have m, times the batch size.
 
     Parameters
     ----------

@@ -28,9 +28,10 @@ class Pretrain(Balancer):
     steps. The factor scales the step of each branch (see `Gradients.scale`) for both sources, and
     multiplies with the rates of `lr`.
 
-    Departure from the literature: papers pretrain for a separate budget and then train for a full
-    one. Here *own* stays within the budget of every other method, including the schedule of the
-    learning rate. *baselines* uses trainings that the run makes anyway, and thus twice the epochs.
+    Departure from the literature: papers pretrain with a separate budget of epochs and then train
+    with a full budget. Here *own* stays within the budget of every other method, including the
+    schedule of the learning rate. *baselines* reuses the trainings of the baselines, which every
+    run contains, so each branch is trained for twice the epochs in total.
 
     This balancer alone determines the start of the training: ``train.start``, ``train.finetune``
     and ``train.branch_rate`` have no effect. *baselines* differs from ``train.start=baselines`` in

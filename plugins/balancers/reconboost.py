@@ -21,9 +21,9 @@ class ReconBoost(Balancer):
         turn of m:    loss = l(f_m + sum over j != m of detached f_j)   branch m and the head
         common turn:  loss = l(f)                                       everything
 
-    The epochs alternate: a turn of modality 1, a common turn, a turn of modality 2, a common turn,
-    and so on, then from the start again. f_j are the scores of the strategy if it sees modality j
-    alone.
+    The turns follow each other: a turn of modality 1, a common turn, a turn of modality 2, a common
+    turn, and so on. After the last modality the sequence starts again. f_j are the scores of the
+    strategy if it sees modality j alone.
 
     In the turn of a branch, most of its gradient comes from clips that the other branches
     misclassify. A modality that is right already can't keep another modality from learning (Hua et
@@ -34,9 +34,11 @@ class ReconBoost(Balancer):
     loss with respect to f_m is that residual, softmax(sum of f) - y. The published code has a
     further term for agreement between the modalities, computed from detached scores on both sides.
     This term has no gradient and is left out. The head is trained in every turn; if the modalities
-    share weights of the strategy, this may also change the scores of the other modalities.
+    share weights of the strategy, the training of the head may also change the scores of the other
+    modalities.
 
-    The modalities take turns in their order in the run. A single modality is left unchanged.
+    The modalities take turns in their order in the run. With a single modality, this balancer
+    changes nothing.
 
     The rule trains the modalities one after the other from untrained branches, so training starts
     from scratch for any value of ``train.start``.
@@ -46,7 +48,7 @@ class ReconBoost(Balancer):
     turn : int
         Epochs of a modality's turn, >= 1; the published code uses 4.
     common : int
-        Epochs of the common turn after it, >= 1; the published code uses 4.
+        Epochs of the common turn after each modality's turn, >= 1; the published code uses 4.
 
     When to use
     -----------
@@ -100,7 +102,7 @@ class ReconBoost(Balancer):
             return losses
         with torch.no_grad():
             fixed = torch.stack([step.fuse((j,)) for j in step.modalities if j != m])
-        # A clip that lacks the modality adds nothing to the scores of the others.
+        # A clip that lacks the modality adds nothing to the scores of the other modalities.
         scores = step.fuse((m,)) + fixed.sum(dim=0)
         return losses | {"fused": step.cross_entropy(scores, (m,))}
 

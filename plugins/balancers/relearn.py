@@ -31,9 +31,9 @@ class Relearn(Balancer):
 
     A branch whose clusters are purer on the training clips than on validation clips has memorised
     clips instead of learning classes, and is reset most. A branch that has learned little has
-    little to lose (Wei et al. 2024). The clusters are computed on each part separately, on the
-    unaugmented clips that have the modality. With few validation clips the purity is too high by
-    chance; interpret w with care.
+    little to lose (Wei et al. 2024). The clusters are computed separately for training and
+    validation, on the unaugmented clips that have the modality. With few validation clips the
+    purity is too high by chance; interpret w with care.
 
     Departure from the authors' code: the embeddings are clustered as they are. The authors first
     scale each dimension to [-1, 1] (min-max scaling).
@@ -47,7 +47,7 @@ class Relearn(Balancer):
     (``train.start=baselines``). The reset then leads back to a trained branch: use
     ``train.start=scratch`` for the rule of the paper.
 
-    A single modality is left unchanged.
+    With a single modality, this balancer changes nothing.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def clusters(embeddings: npt.NDArray[np.float64], k: int, seed: int) -> npt.NDAr
 
 
 def purity(assigned: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> float:
-    """Return the share of clips whose class is the most frequent one of their cluster."""
+    """Return the share of clips that belong to the most frequent class of their cluster."""
     counts = np.zeros((assigned.max() + 1, labels.max() + 1), dtype=np.int64)
     np.add.at(counts, (assigned, labels), 1)
     return float(counts.max(axis=1).sum() / len(labels))

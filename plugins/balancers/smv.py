@@ -28,17 +28,18 @@ class SMV(Balancer):
                  of the clip with m alone, for each training clip and modality m
 
     f(S) are the scores of the strategy if it sees only the modalities S of the clip, and phi_m is
-    the Shapley value of m for v. The phi_m sum to M if the fused scores are right and to 0 if not;
-    they are 1 each if every subset is right. The copies are added to the epoch; all modalities but
-    m are hidden. For two modalities phi_a = (v(a) + v(a, b) - v(b)) / 2 is one of -1/2, 0, 1/2, 1
-    and 3/2. The values are measured before every epoch after the first `start`, in evaluation mode.
-    If a clip lacks modalities, |S| counts those that it has, and no copy shows a missing one.
+    the Shapley value of m for v. The phi_m sum to M if the fused scores are right and to 0 if not.
+    If every subset is right, each phi_m is 1. The copies are added to the epoch; in each copy all
+    modalities but m are hidden. For two modalities phi_a = (v(a) + v(a, b) - v(b)) / 2 is one of
+    -1/2, 0, 1/2, 1 and 3/2. The values are measured in evaluation mode before every epoch, except
+    in the first `start` epochs. If a clip lacks modalities, |S| counts only the modalities that the
+    clip has, and no copy shows a missing modality.
 
     Departures from the paper (sample-level modality valuation, Wei et al. 2024, CVPR): public code
-    has limits at -0.1 and 0.4, which for two modalities separate the same values; with three
-    modalities some values are equal to these limits. The number of steps per epoch does not change,
-    so an epoch uses a random part of the clips and copies. In public code the copies make the
-    training longer than that of the methods in the comparison.
+    has limits at -0.1 and 0.4 instead of 0 and 1/2. For two and three modalities both pairs of
+    limits separate the same values, because the values are multiples of 1/6. The number of steps
+    per epoch does not change, so an epoch uses a random part of the clips and copies. In public
+    code the copies make the training longer than that of the methods in the comparison.
 
     Parameters
     ----------
@@ -48,8 +49,8 @@ class SMV(Balancer):
     When to use
     -----------
     If a modality is good on some clips and unused on others. Early in training every subset
-    misclassifies most clips, and the copies outnumber the clips themselves: with six classes,
-    choose `start` so that the training UAR is then well above 50 %.
+    misclassifies most clips, and the copies outnumber the clips themselves. With six classes,
+    choose `start` so that the training UAR is well above 50 % when the repetition starts.
 
     Cost
     ----
@@ -92,7 +93,7 @@ class SMV(Balancer):
         return with_copies(clips, counts, names)
 
     def metrics(self) -> dict[str, float]:
-        """Return the mean Shapley value of each modality; they sum to M times the accuracy."""
+        """Return the mean Shapley value of each modality; the means sum to M times the accuracy."""
         return {f"smv.{m}": mean for m, mean in self._means.items()}
 
 

@@ -19,9 +19,10 @@ class UnimodalLoss(Balancer):
 
         L = l(f) + gamma * sum over m of l(f_m)
 
-    f are the fused scores, and f_m the scores of modality m's probe. The gradient of l(f_m) reaches
-    branch m. The probe itself learns from its own loss, with the same step for any gamma. In a step
-    of several passes, l(f_m) counts in the passes that show m.
+    f are the fused scores. f_m are the scores of modality m's probe, a linear classifier on the
+    embedding. The gradient of l(f_m) reaches branch m. The probe itself learns from its own loss,
+    with the same step for any gamma. In a step of several passes, l(f_m) counts in the passes that
+    show m.
 
     A model with a single modality has two losses: that of the head and that of the probe.
 

@@ -19,7 +19,7 @@ class CNN(Branch):
     """Convolution blocks, each halving the grid, then pooling and a linear layer.
 
     A block is convolution, max pooling, batch normalisation and ReLU, in this order. Pooling before
-    normalisation computes nearly the same function as pooling after normalisation. The first order
+    normalisation computes nearly the same function as pooling after normalisation. Pooling first
     needs a quarter of the memory traffic, which takes most of the time on a CPU.
 
     Parameters
@@ -51,14 +51,14 @@ class CNN(Branch):
 
     When to use
     -----------
-    The first choice for images and spectrograms, and the default of `mel` and `persistence`. Each
-    block halves both axes. For a strategy on feature maps, use few enough blocks to leave a map of
-    several cells.
+    The first choice for images and spectrograms, and the default for the extractors `mel` and
+    `persistence`. Each block halves both axes. For a strategy on feature maps, use few enough
+    blocks to leave a map of several cells.
 
     Cost
     ----
-    About 9 * channels^2 * blocks weights if the channels do not grow (28,000 by default).
-    The first block takes most of the time, because it runs on the largest grid.
+    About 9 * channels^2 * (blocks - 1) weights if the channels do not grow (28,000 by default). The
+    first block takes most of the time, because it runs on the largest grid.
     """
 
     name = "cnn"

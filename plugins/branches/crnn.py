@@ -19,9 +19,9 @@ class CRNN(Branch):
 
         embedding = embed(mean over time of biGRU(convolutions(x)))
 
-    This is a convolutional recurrent network (CRNN). Convolution blocks compute local features, a
-    bidirectional gated recurrent unit (GRU) reads these features along time, and embed is a linear
-    layer with ReLU.
+    The branch is a convolutional recurrent network (CRNN). Convolution blocks compute local
+    features, a bidirectional gated recurrent unit (GRU) reads these features along time, and embed
+    is a linear layer with ReLU.
 
     A block is convolution, max pooling, batch normalisation and ReLU, as in `cnn`; the first
     convolution has stride 2 instead of the pooling. Every block halves the frequency axis, and
@@ -30,8 +30,8 @@ class CRNN(Branch):
     of energy over frequency distinguishes voices and vowels. The mean over frequency
     (`frequency=mean`) discards this distribution and makes the recurrent network smaller.
 
-    Time is the last axis. If an array has no time axis (a persistence image), its last axis is
-    treated as time; this works, but `cnn` or `resnet` suit such arrays better.
+    Time is the last axis. If an array has no time axis (a persistence image), the last axis is
+    treated as time. The branch accepts such arrays, but `cnn` or `resnet` suit them better.
 
     The maps for strategies are the recurrent states, (B, 2 * hidden, time).
 

@@ -37,8 +37,8 @@ class MLP(Branch):
     When to use
     -----------
     For features without a grid: statistics, pooled embeddings of other networks, tables. On an
-    image or a spectrogram an MLP must learn a pattern separately at every position: use `cnn`. The
-    map for strategies has one cell, so a strategy on maps has no positions to attend to.
+    image or a spectrogram an MLP must learn a pattern separately at every position, so use `cnn`.
+    The map for strategies has one cell, so a strategy on maps has no positions to attend to.
 
     Cost
     ----

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...core.contracts import Branch, Uniform, hookimpl
 from ...core.contracts.errors import ParameterError
 
-_SMALL = 64  # pixels; the small stem is used if the shorter side is below this
+_SMALL = 64  # pixels; the small stem is used for inputs with a shorter side below this value
 
 
 class ResNet(Branch):
@@ -18,8 +18,8 @@ class ResNet(Branch):
 
     A block is relu(x + f(x)), where f is two 3 x 3 convolutions, each with batch normalisation. If
     a stage halves the grid and doubles the channels, x passes a 1 x 1 convolution of stride 2. At
-    width 64 with 3 channels this is the published network of 11.2 million weights, without its
-    head.
+    width 64 with 3 channels the branch is the published network of 11.2 million weights, without
+    the head of that network.
 
     There are two stems. "large" is for photographs: a 7 x 7 convolution of stride 2 and 3 x 3
     max pooling of stride 2, which together leave 1/16 of the cells. "small" is the stem of the

@@ -61,8 +61,8 @@ class Transformer(Branch):
 
     Cost
     ----
-    Attention has T^2 * heads values per clip and layer for T tokens; about 8 * width^2 weights
-    per layer.
+    For T tokens, attention has T^2 * heads values per clip and layer. Each layer has about 8 *
+    width^2 weights.
 
     References
     ----------

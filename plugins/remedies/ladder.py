@@ -1,4 +1,4 @@
-"""Remedies of ``fusion repair`` in the order of its ladder, from a new branch to late fusion."""
+"""Remedies of ``fusion repair``, ordered from a new branch to late fusion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Rebuilt(Remedy):
 
     When to use
     -----------
-    For a dead, frozen or swamped branch, or one that predicts worse than a linear classifier.
+    For a dead, frozen or swamped branch, or a branch that predicts worse than a linear classifier.
     """
 
     name = "rebuilt"
@@ -72,7 +72,7 @@ class Adaptive(Remedy):
 
 
 class Pretrained(Remedy):
-    """Joint training for all epochs from the baselines' branches, at a tenth of their step size.
+    """Joint training for all epochs from the baselines' branches, with a tenth of the step size.
 
     The remedy *started*, in contrast, trains for a quarter of the epochs. The remedy *pretrained*
     does not apply if the branches start from the baselines already.
@@ -173,7 +173,8 @@ class Averaged(Remedy):
 
     When to use
     -----------
-    For a modality that carries no information. This is the last remedy of the ladder.
+    For a modality that carries no information. This remedy is the last in the order of the
+    remedies.
     """
 
     name = "averaged"

@@ -17,7 +17,7 @@ def stack_embeddings(
 
 
 def equal_weights(present: Tensor) -> Tensor:
-    """Return equal weights over the modalities of each clip: (B, M) bool -> (B, M) float32.
+    """Return equal weights, (B, M) float32, over the modalities that each clip has, (B, M) bool.
 
     A missing modality has weight 0.
     """

@@ -23,7 +23,8 @@ def with_grid(maps: Tensor) -> Tensor:
 def capped_grid(grid: tuple[int, ...], cells: int) -> tuple[int, ...]:
     """Halve the longest axis of a grid, rounding up, until the grid has at most `cells` cells.
 
-    Among equally long axes the first is halved. ``capped_grid((64, 128), 64) == (8, 8)``.
+    Among equally long axes the first is halved. For example, ``capped_grid((64, 128), 64)`` is
+    ``(8, 8)``.
     """
     sizes = list(grid)
     while math.prod(sizes) > cells:
@@ -33,7 +34,7 @@ def capped_grid(grid: tuple[int, ...], cells: int) -> tuple[int, ...]:
 
 
 def resize(maps: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """Resize feature maps axis by axis: (B, C, *old) -> (B, C, *grid).
+    """Resize feature maps, (B, C, *old), axis by axis to (B, C, *grid).
 
     A shrinking axis is averaged as in adaptive average pooling, so that every cell counts. A
     growing axis is interpolated linearly.
@@ -61,9 +62,9 @@ def _weights(old: int, new: int, device: torch.device) -> Tensor:
 def positions(grid: tuple[int, ...], width: int, device: torch.device) -> Tensor:
     """Return sinusoidal positions of the cells of a grid, (cells, width), in cell order.
 
-    Each axis with more than one cell has an equal share of the width. The share holds sines, then
-    cosines, of the cell's index at geometric wavelengths from 2 pi to 10000 * 2 pi (Vaswani et al.
-    2017). The remainder of the width is 0.
+    Each axis with more than one cell has an equal share of the width. The share holds the sines,
+    then the cosines, of the cell's index along the axis. The wavelengths are a geometric sequence
+    from 2 pi to 10000 * 2 pi (Vaswani et al. 2017). The remainder of the width is 0.
 
     Raises
     ------
@@ -91,10 +92,10 @@ def positions(grid: tuple[int, ...], width: int, device: torch.device) -> Tensor
 
 
 class Tokens(nn.Module):
-    """Projection of feature maps to tokens: (B, C, *grid) -> (B, T, width).
+    """Projection of feature maps, (B, C, *grid), to tokens, (B, T, width).
 
-    The grid cells are pooled and projected, and their positions are added. The positions are
-    sinusoidal instead of learned, because the size of the grid is unknown when a strategy is
+    The grid cells are pooled and projected, and the positions of the cells are added. The positions
+    are sinusoidal instead of learned, because the size of the grid is unknown when a strategy is
     created.
 
     Parameters

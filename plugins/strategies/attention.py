@@ -23,8 +23,9 @@ class Attention(Strategy):
         scores = head(LN(first token of T(tokens))),    T the transformer layers
 
     The embeddings are the tokens of a pre-norm transformer encoder. A learned class token c comes
-    first, and its output is classified. A learned e_m marks the modality of a token. The layers
-    normalise the tokens that they read, so the scale and mean of an embedding hardly matter.
+    first, and its output is classified. A learned vector e_m, added to z_m, marks the modality of
+    the token. The layers normalise the tokens that they read, so the scale and mean of an embedding
+    hardly matter.
 
     The reported weights of the modalities are the attention of the class token to the modality
     tokens in the last layer, normalised over the modalities and averaged over the heads. The
@@ -35,7 +36,7 @@ class Attention(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding; all equal.
+        Size of the embedding by modality; all sizes equal.
     num_classes : int
         Number of classes.
     layers : int

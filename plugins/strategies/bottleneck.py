@@ -23,11 +23,12 @@ class Bottleneck(Strategy):
         s          <- 1/M * sum over m of s_m                after each layer
         scores      = 1/M * sum over m of head(LN_m(class token of x_m))
 
-    x_m is a class token followed by the tokens of modality m: the cells of its feature map,
-    projected, with sinusoidal positions. s are a few shared bottleneck tokens. The layer of a
-    modality attends only over the modality's own tokens and s. After each layer the copies s_m are
-    averaged over the modalities, so all information that passes between modalities goes through s.
-    One linear head reads the class token of every modality, and the scores are averaged.
+    x_m is a class token followed by the tokens of modality m. The tokens are the projected cells of
+    the modality's feature map plus sinusoidal positions. s is a small set of shared bottleneck
+    tokens. The layer of a modality attends only over the modality's own tokens and s. After each
+    layer the copies s_m are averaged over the modalities, so all information that passes between
+    modalities goes through s. One linear head reads the class token of every modality, and the
+    scores are averaged.
 
     A modality receives information from s one layer after another modality has written it, so one
     exchange needs two layers. The last ``exchanges + 1`` of the layers have the bottleneck, and at
@@ -40,7 +41,7 @@ class Bottleneck(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> channels of its feature map.
+        Channels of the feature map by modality.
     num_classes : int
         Number of classes.
     width : int
@@ -104,7 +105,8 @@ class Bottleneck(Strategy):
             )
         self.order = list(dims)
         self.layers = layers
-        self.first = layers - 1 - exchanges if exchanges else layers  # first with the bottleneck
+        # Index of the first layer with the bottleneck.
+        self.first = layers - 1 - exchanges if exchanges else layers
         self.streams = nn.ModuleDict(
             {m: _Stream(c, width, heads, layers, max_tokens, dropout) for m, c in dims.items()}
         )
@@ -157,7 +159,7 @@ class _Stream(nn.Module):
         return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
 
     def layer(self, index: int, own: Tensor, shared: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Apply one layer to the own and the shared tokens; return the two groups separately."""
+        """Apply one layer to the modality's own and the shared tokens; return both separately."""
         count = own.shape[1]
         both = own if shared is None else torch.cat([own, shared], dim=1)
         after: Tensor = self.layers[index](both)

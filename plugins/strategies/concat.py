@@ -22,7 +22,7 @@ class Concat(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding.
+        Size of the embedding by modality.
     num_classes : int
         Number of classes.
 

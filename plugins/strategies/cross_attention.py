@@ -22,17 +22,18 @@ class CrossAttention(Strategy):
         y_m    = mean over the tokens of T_m([cross_jm for j != m])
         scores = head([y_1 .. y_M])
 
-    x_m are the tokens of modality m: the cells of its feature map, projected, with sinusoidal
-    positions. For every ordered pair (j, m) a stack of cross-modal layers updates the tokens of m
-    by attention to the tokens of j. Keys and values are x_j itself in every layer. The results for
-    all j are concatenated on the channels and pass through a self-attention transformer T_m.
+    x_m are the tokens of modality m: the projected cells of the modality's feature map plus
+    sinusoidal positions. For every ordered pair (j, m) a stack of cross-modal layers updates the
+    tokens of m by attention to the tokens of j. In every layer, keys and values are computed from
+    the unchanged tokens x_j. The results for all j are concatenated on the channels and pass
+    through a self-attention transformer T_m.
 
     Departures from the paper: as in the authors' code, the residual is z, while the paper prints
     LN(z). The tokens of y_m are averaged; the paper takes the last token of a sequence, which a
     grid does not have. The head is linear. The hidden layer of FF has twice the token width and
     GELU; that of the authors has four times the width and ReLU. Projected tokens are not multiplied
     by sqrt(width) before positions are added. Queries and keys have separate layer normalisations;
-    those of the authors share one.
+    in the authors' code, queries and keys share one layer normalisation.
 
     With a single modality, the strategy is a plain transformer over the tokens of this modality. If
     modality j has a single token (branch `mlp`), all tokens of the other modalities read the same
@@ -43,7 +44,7 @@ class CrossAttention(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> channels of its feature map.
+        Channels of the feature map by modality.
     num_classes : int
         Number of classes.
     width : int
@@ -60,8 +61,8 @@ class CrossAttention(Strategy):
     When to use
     -----------
     If the content of one modality determines where to look in another, and if there are enough
-    clips to learn it. The modalities need not be aligned. For more than two or three modalities
-    prefer `bottleneck`, whose cost is linear in M.
+    clips to learn this relation. The modalities need not be aligned. For more than two or three
+    modalities prefer `bottleneck`, whose cost is linear in M.
 
     Cost
     ----

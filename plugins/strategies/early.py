@@ -18,25 +18,25 @@ class Early(Strategy):
 
         scores = head(mean over cells of shared([resize(block_m(map_m)) for each m]))
 
-    Each modality has one convolution block on its feature map. The results are resized to a common
-    grid and concatenated on the channels. Shared convolution blocks, global average pooling and a
-    linear head follow. The strategy is the earliest fusion of learned features among the built-in
-    strategies.
+    Each modality has one convolution block on its feature map. The outputs of these blocks are
+    resized to a common grid and concatenated on the channels. Shared convolution blocks, global
+    average pooling and a linear head follow. The strategy is the earliest fusion of learned
+    features among the built-in strategies.
 
     Maps are first made two-dimensional. A map with a single axis (time, tokens) becomes a single
-    row. Of a map with more than two axes, all axes but the last are flattened into one. A map
+    row. If a map has more than two axes, all axes but the last are flattened into one. A map
     without a grid is one cell.
 
     Along each of the two axes the common grid is as long as the longest map, so that no modality
     loses detail. The grid's longer axis is then halved until the grid has at most `max_cells`
     cells. A shrinking axis is averaged, a growing one is interpolated linearly, and a single row or
     cell is repeated. The time axis of a sequence is thus aligned with the last axis of a
-    spectrogram, its time axis, and the sequence is repeated at every frequency.
+    spectrogram, which is also time. The sequence is repeated at every frequency.
 
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> channels of its feature map.
+        Channels of the feature map by modality.
     num_classes : int
         Number of classes.
     channels : int
@@ -104,7 +104,7 @@ class Early(Strategy):
 
 
 def _two_axes(maps: Tensor) -> Tensor:
-    """Reshape maps to two grid axes: (B, C, *grid) -> (B, C, H, W), W the last axis."""
+    """Reshape maps, (B, C, *grid), to two grid axes, (B, C, H, W); W is the last axis."""
     maps = with_grid(maps)
     return maps[:, :, None] if maps.dim() == 3 else maps.flatten(2, -2)
 

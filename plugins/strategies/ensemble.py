@@ -22,12 +22,12 @@ class Ensemble(Strategy):
         w      = 1/M each in training;
                  otherwise the point of the simplex with the smallest NLL on validation
 
-    The weights w are not trained with the model. Before each validation they are set to the weights
-    on the simplex with the smallest negative log-likelihood (NLL) on the validation clips: mixture
-    weights, found by EM. A single modality alone is among the candidates, so on validation the
-    ensemble is never worse than its best member. Before the first validation, and in every training
-    step, the weights are equal. Otherwise a modality with weight 0 after the first epoch would
-    never be trained again.
+    The weights w are not trained with the model. Before each validation the weights are set to the
+    mixture weights with the smallest negative log-likelihood (NLL) on the validation clips.
+    Expectation maximisation (EM) finds these mixture weights. The candidates include each modality
+    alone, so on validation the NLL of the ensemble is never above that of the best modality. Before
+    the first validation, and in every training step, the weights are equal. If training used the
+    fitted weights, a modality with weight 0 after the first epoch would never be trained again.
 
     The loss is the cross-entropy of the mean, not the mean of the cross-entropies. The gradient
     that reaches modality m is the gradient of m's own cross-entropy times p_m(y) / sum over j of
@@ -44,7 +44,7 @@ class Ensemble(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding.
+        Size of the embedding by modality.
     num_classes : int
         Number of classes.
 

@@ -17,19 +17,19 @@ class Film(Strategy):
         f_t    = gamma_t(z_c) * z_t + beta_t(z_c)     for each target modality t
         scores = head([f_t of all targets t])
 
-    This is feature-wise linear modulation. z_c is the concatenation of the embeddings of all
-    modalities other than t, the conditions of t. gamma_t and beta_t are linear in z_c. gamma_t is
-    learned as its difference from 1, so training starts near f_t = z_t.
+    The strategy is feature-wise linear modulation (FiLM). z_c is the concatenation of the
+    embeddings of all modalities other than t, the conditions of t. gamma_t and beta_t are linear in
+    z_c. gamma_t is learned as its difference from 1, so training starts near f_t = z_t.
 
     By default each modality is a target once, and the modalities play equal roles: scores =
-    head([f_1 .. f_M]). With the parameter `target`, the other modalities condition only that
-    modality, and scores = head(f_t); for two modalities this is the paper's form. A single modality
-    has no condition: f = z.
+    head([f_1 .. f_M]). With the parameter `target`, the other modalities condition only the
+    modality `target`, and scores = head(f_t). For two modalities this rule is the paper's form. A
+    single modality has no condition: f = z.
 
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding.
+        Size of the embedding by modality.
     num_classes : int
         Number of classes.
     target : str or None
@@ -38,7 +38,7 @@ class Film(Strategy):
 
     When to use
     -----------
-    If one modality determines how to interpret another (who speaks, how loud).
+    If one modality determines how to interpret another, for example by who speaks or how loudly.
 
     Cost
     ----

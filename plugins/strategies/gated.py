@@ -14,7 +14,7 @@ from ...core.contracts import Baseline, Choice, LogInteger, Strategy, hookimpl
 from ...core.contracts.errors import ParameterError
 from ._heads import adopt_heads
 
-_SHARPNESS = 4.0  # of the softplus: it maps 1 to 1.00 and 0 to 0.17
+_SHARPNESS = 4.0  # of the softplus, which maps 1 to 1.00 and 0 to 0.17
 _SMALLEST = 1e-12
 
 
@@ -32,13 +32,13 @@ class Gated(Strategy):
     Each modality m has its own linear head, and p_m = softmax(head_m(z_m)). Log-probabilities are a
     common scale, so long embeddings give a modality no advantage over short ones.
 
-    *held_out*: softplus_4(t) = log(1 + exp(4 t)) / 4. c_m(x) is the confidence of the modality for
-    clip x: H is the entropy of its probabilities, C the number of classes. The prior is 1 for the
-    modality that reached the highest UAR on validation when trained alone, and 0 for other
-    modalities (1/M each without baselines). u (the competence of a modality) and v (the effect of
-    its confidence) are fitted to held-out clips. On training clips, which the branches have
-    memorised, every modality would seem accurate. The fit starts from u = v = 0. The softplus is
-    never 0, so every branch receives a gradient.
+    *held_out*: softplus_4(t) = log(1 + exp(4 t)) / 4. c_m(x) is the confidence of modality m for
+    clip x. H is the entropy of the probabilities p_m, and C is the number of classes. The prior is
+    1 for the modality that reached the highest UAR on validation when trained alone, and 0 for
+    other modalities (1/M each without baselines). u (the competence of a modality) and v (the
+    effect of the modality's confidence) are fitted to held-out clips, because on memorised training
+    clips every modality would seem accurate. The fit starts from u = v = 0. The softplus is never
+    0, so every branch receives a gradient.
 
     *trained*: the MLP has one hidden layer and is trained on the training clips together with the
     rest of the model. Departure from the paper: the gated multimodal unit (GMU) has a vector gate,
@@ -54,7 +54,7 @@ class Gated(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding.
+        Size of the embedding by modality.
     num_classes : int
         Number of classes.
     gate : {"held_out", "trained"}

@@ -18,15 +18,16 @@ class LMF(Strategy):
 
         scores = sum over r of (product over m of W_m^r [z_m; 1]) + b,    products entry by entry
 
-    This is low-rank multimodal fusion: a linear head over the outer product of all [z_m; 1]
-    (strategy `tensor`), with weights restricted to tensors of rank `rank`, r = 1 .. rank. The outer
-    product is never built. The weights on the appended 1s start at 1. The scores therefore start
-    near a sum of linear scores of each modality, and the gradients do not shrink with every factor.
+    The strategy is low-rank multimodal fusion (LMF): a linear head over the outer product of all
+    [z_m; 1] (strategy `tensor`), with weights restricted to tensors of rank `rank`, r = 1 .. rank.
+    The outer product is never built. The weights on the appended 1s start at 1. The scores
+    therefore start near a sum of linear scores of each modality, and the gradients do not shrink
+    with every factor.
 
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding.
+        Size of the embedding by modality.
     num_classes : int
         Number of classes.
     rank : int

@@ -24,7 +24,7 @@ class Mean(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding; all equal.
+        Size of the embedding by modality; all sizes equal.
     num_classes : int
         Number of classes.
 

@@ -28,7 +28,7 @@ class Normalised(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding.
+        Size of the embedding by modality.
     num_classes : int
         Number of classes.
     hidden : int

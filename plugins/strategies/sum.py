@@ -24,14 +24,14 @@ class Sum(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding; all equal.
+        Size of the embedding by modality; all sizes equal.
     num_classes : int
         Number of classes.
 
     When to use
     -----------
-    As a baseline. Also for many modalities, because the size of the head does not depend on their
-    number.
+    As a baseline, and for many modalities, because the size of the head does not depend on the
+    number of modalities.
 
     Cost
     ----

@@ -18,8 +18,9 @@ class TensorFusion(Strategy):
 
         scores = W vec([z_1; 1] x ... x [z_M; 1]),    x the outer product
 
-    This is the tensor fusion network. A 1 is appended to each embedding, so that the outer product
-    also contains the products of fewer modalities and the embeddings themselves.
+    The strategy is the tensor fusion network of the paper. A 1 is appended to each embedding, so
+    that the outer product also contains the products of fewer modalities and the embeddings
+    themselves.
 
     Departure from the paper: the head is linear, while the paper's head has two hidden layers. With
     a linear head, `lmf` is this strategy with weights of low rank.
@@ -27,7 +28,7 @@ class TensorFusion(Strategy):
     Parameters
     ----------
     dims : dict of str to int
-        Modality -> size of its embedding.
+        Size of the embedding by modality.
     num_classes : int
         Number of classes.
     max_weights : int
