@@ -1,15 +1,15 @@
 """Vietoris-Rips persistence in H0 and H1 from a distance matrix, compiled by numba.
 
-Only few triangles of the complex matter for H1 (Koyama, Memoli, Robins, Turner: Faster
-computation of degree-1 persistent homology using the reduced Vietoris-Rips filtration, 2023).
-Edges enter the complex one by one, the shortest first. The *lune* of an edge is the set of points
-that are already joined to both of its ends. The edge closes one triangle with each point of its
-lune. Two points of the lune that are joined to each other, directly or by a path inside the lune,
-close the same hole. Therefore
+Only a few triangles of the complex affect H1 (Koyama, Memoli, Robins, Turner: Faster computation of
+degree-1 persistent homology using the reduced Vietoris-Rips filtration, 2023). Edges enter the
+complex one by one, the shortest first. The *lune* of an edge is the set of points that are already
+joined to both of its ends. The edge closes one triangle with each point of its lune. Two points of
+the lune that are joined to each other, directly or by a path inside the lune, close the same hole.
+Therefore
 
 * an edge with an empty lune joins two components (H0) or opens a hole (H1);
 * for every other edge, the first triangle makes the edge homologous to the triangle's two other
-  edges, which are shorter, so that no hole opens and none closes;
+  edges, which are shorter. Therefore no hole opens and no hole closes;
 * each further component of the lune contributes one triangle, which may close a hole. Only these
   triangles are reduced.
 
