@@ -40,7 +40,7 @@ _RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
 def _representatives(diagonal: bool) -> npt.NDArray[np.int8]:
-    """Return, for every set of neighbours, one neighbour of each connected part.
+    """Return one neighbour of each connected part, for every set of neighbours.
 
     Parameters
     ----------
@@ -168,9 +168,9 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
     n = len(values)
     width = columns + 2  # with one outside pixel at either end
     ranks = np.zeros((n // columns + 2) * width, np.int32)
-    place = np.empty(n + 1, np.int32)  # rank -> index into `ranks`
-    flat = np.empty(n + 1, np.int32)  # rank -> index into `values`
-    height = np.empty(n + 1, np.float32)  # rank -> value
+    place = np.empty(n + 1, np.int32)  # maps rank to index into `ranks`
+    flat = np.empty(n + 1, np.int32)  # maps rank to index into `values`
+    height = np.empty(n + 1, np.float32)  # maps rank to value
     for k in range(n):
         pixel = int(np.int64(keys[k] & np.uint64(0xFFFFFFFF)))
         flat[k + 1] = pixel
@@ -182,7 +182,7 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
     for bit, (row, column) in enumerate(_RING):
         steps[bit] = row * width + column
     parent = np.arange(n + 1).astype(np.int32)
-    higher = np.empty(n + 1, np.uint8)  # rank -> bits of the neighbours that are higher
+    higher = np.empty(n + 1, np.uint8)  # maps rank to bits of the neighbours that are higher
 
     peaks, summits, n_peaks = np.empty((n, 2), np.float32), np.empty(n, np.int32), 0
     for pixel in range(n, 0, -1):

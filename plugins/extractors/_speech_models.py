@@ -112,7 +112,7 @@ def _from_hub(name: str, owner: str) -> Path:
     small = [_CONFIG, *_PREPROCESSORS]
     nowhere = f"{owner}: no model {name!r}. No such folder exists in {Path.cwd()}"
     try:
-        for weights in _WEIGHTS:  # most models have both formats; one is enough
+        for weights in _WEIGHTS:  # most models have both formats; one format is enough
             folder = Path(hub.snapshot_download(name, allow_patterns=[*small, *weights]))
             if weights_of(folder):
                 break
@@ -193,7 +193,7 @@ def _read_folder(name: str, folder: Path, owner: str) -> ModelFolder:
 # digest takes seconds per gigabyte, and every command and every worker needs it, so digests are
 # stored in a file, under the weight file's path, size and times. The times include the inode's
 # change time, because copying tools restore the modification time.
-_SMALL = 2**20  # bytes; digesting a smaller file is faster than looking up its digest
+_SMALL = 2**20  # bytes; computing the digest of a smaller file is faster than a look-up
 
 
 def _file_digest(file: Path) -> str:

@@ -196,7 +196,7 @@ class _Spectra:
 
 # -- loading ----------------------------------------------------------------------------
 
-_UNUSED = ("masked_spec_embed",)  # used in training only; some checkpoints lack it
+_UNUSED = ("masked_spec_embed",)  # a tensor for training only, which some checkpoints lack
 
 
 def _load(folder: ModelFolder) -> tuple[Any, Any]:

@@ -62,7 +62,7 @@ class LevelSet(Extractor):
     The diagrams are computed by union-find, with Alexander duality for H1 (Edelsbrunner and Harer
     2010; Garin, Heiss, Maggs, Bleile and Robins 2020). The persistent entropy follows Atienza,
     Gonzalez-Diaz and Soriano-Trigueros (2020); Gonzalez-Diaz, Paluzo-Hidalgo and Quesada (2019,
-    arXiv 1811.09607) applied it to emotional speech.
+    arXiv 1811.09607) applied persistent entropy to emotional speech.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ class LevelSet(Extractor):
         return [bars for part in parts for bars in image_bars(part)]
 
     def _levels(self, heights: Single) -> list[Single]:
-        """Return the diagrams of the family "levels": one of each frequency range."""
+        """Return the diagrams of the family "levels": one diagram of each frequency range."""
         from ._cubical import series_bars
 
         parts = np.array_split(heights, self.level_bands)

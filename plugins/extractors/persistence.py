@@ -264,7 +264,7 @@ def _euclidean(x: Floats) -> Floats:
 def lune_diagrams(distances: Floats) -> list[Floats]:
     """Compute the finite Vietoris-Rips bars in H0 and H1, (n, 2), from the lunes of edges.
 
-    Bars of length 0 are omitted, because they are not features. No bar exceeds the enclosing
+    Bars of length 0 are omitted, because such bars are not features. No bar exceeds the enclosing
     radius: beyond this radius the complex is a cone, in which every H1 bar has ended.
     """
     from ._rips import diagrams
@@ -317,8 +317,8 @@ def persistence_image(
 ) -> Floats:
     """Return the image of one diagram, (resolution, resolution), with axes birth and persistence.
 
-    The Gaussian around a bar is the product of a Gaussian in birth and one in persistence. The
-    sum over all bars is therefore a product of two small matrices.
+    The Gaussian around a bar is the product of a Gaussian in birth and a Gaussian in persistence.
+    The sum over all bars is therefore a product of two small matrices.
 
     Parameters
     ----------

@@ -36,8 +36,8 @@ class SSL(Extractor):
     padded with zeros, and longer sequences are cropped to their middle. Whisper pads its input to
     30 s; the states of this padding are dropped.
 
-    Recordings are processed in batches. The results equal those of single recordings except for
-    rounding. On a GPU a single process extracts all recordings.
+    Recordings are processed in batches. The results equal the results of single recordings except
+    for rounding. On a GPU a single process extracts all recordings.
 
     Parameters
     ----------
@@ -52,10 +52,10 @@ class SSL(Extractor):
     pooling : {"mean", "mean_std", "frames"}
         The mean over time, mean and standard deviation over time, or a sequence of `frames` states.
     frames : int
-        Number of states with pooling="frames"; one second has 50.
+        Number of states with pooling="frames"; one second has 50 states.
     batch : int
-        Recordings per batch. On a GPU a larger batch is faster and needs more memory; on a CPU it
-        only needs more memory.
+        Recordings per batch. On a GPU, a larger batch is faster and needs more memory. On a CPU, a
+        larger batch only needs more memory.
     device : {"auto", "cpu", "cuda"}
         Device on which the model computes. "auto" uses CUDA if available; a prediction on another
         machine selects the device of that machine.

@@ -56,7 +56,7 @@ class MLflow(Tracker):
         self._client: Any = None
         self._experiment_id = ""
         self._run = Path()
-        self._open: dict[str, str] = {}  # curve -> id of its MLflow run; "" is the whole run
+        self._open: dict[str, str] = {}  # maps curve to id of its MLflow run; "" is the whole run
         self._finished = False
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
