@@ -13,9 +13,9 @@ from ...core.contracts.errors import CorpusError
 from ._rows import Row, read_rows
 
 _PARTS = {"train": "train", "valid": "val", "test": "test"}
-# Data sets whose published speaker table is wrong: the clips' keys contain the speaker. IEMOCAP:
-# the table names the dialogue's leading speaker, so that the same two people would be in both parts
-# of a split. TESS: the key of OA_bite_neutral lacks a letter.
+# For data sets whose published speaker table is wrong, the speaker is read from the clips' keys.
+# The table of IEMOCAP names the dialogue's leading speaker, so that the same two people would be in
+# both parts of a split. In TESS, the key of OA_bite_neutral lacks a letter.
 _IN_KEYS = {
     "iemocap": re.compile(r"(Ses\d\d)[FM]_.*_([FM])\w{3}$"),
     "tess": re.compile(r"-([OY]A)F?-"),
@@ -99,7 +99,7 @@ class Manifest:
             match = _IN_KEYS[self.name].search(key)
             return "".join(match.groups()) if match else None
         speaker = self._speakers.get(key)
-        # MER2023's table gives each clip's own name as its speaker: the speaker is unknown.
+        # MER2023's table gives each clip's own name as its speaker, so the speaker is unknown.
         return None if speaker == key.removeprefix(f"{self.name}-") else speaker
 
     @cached_property

@@ -37,7 +37,7 @@ class Row:
     line : int
         Line number, counted from 1 as in an editor.
     cells : mapping of str to str
-        Canonical name of a column -> text of the cell; empty cells are left out.
+        Maps the canonical name of a column to the text of the cell; empty cells are left out.
     """
 
     file: Path
@@ -45,11 +45,11 @@ class Row:
     cells: Mapping[str, str]
 
     def get(self, column: str) -> str | None:
-        """Return the cell of a column, or None if it is empty or the column does not exist."""
+        """Return the cell of a column, or None if the cell is empty or the column is missing."""
         return self.cells.get(column)
 
     def need(self, column: str) -> str:
-        """Return the cell of a column; raise CorpusError if it is empty or does not exist."""
+        """Return the cell of a column; raise CorpusError if the cell is empty or does not exist."""
         if column in self.cells:
             return self.cells[column]
         raise self.error(
@@ -58,7 +58,7 @@ class Row:
         )
 
     def seconds(self, column: str) -> float | None:
-        """Return the cell of a column as a finite number of seconds, or None if it is empty."""
+        """Return a column's cell as a finite number of seconds, or None if the cell is empty."""
         text = self.get(column)
         try:
             value = None if text is None else float(text)
@@ -110,7 +110,7 @@ def _common(row: Row) -> dict[str, str]:
 
 
 def _separated(file: Path, suffix: str) -> Iterator[Row]:
-    # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+    # utf-8-sig removes the byte order mark that spreadsheets put before the first column's name.
     with file.open(encoding="utf-8-sig", newline="") as stream:
         header = stream.readline()
         delimiter = "\t" if suffix == ".tsv" else max(",;\t", key=header.count)

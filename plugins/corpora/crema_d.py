@@ -11,10 +11,10 @@ from ...core.toolkit.filenames import FilenameCorpus
 class CremaD(FilenameCorpus):
     """Crowd-sourced Emotional Multimodal Actors Dataset.
 
-    Files are named actor_sentence_emotion_intensity, for instance
-    ``AudioWAV/1001_DFA_ANG_XX.wav``; intensity is LO, MD, HI or XX (unspecified). The label is
-    the emotion that was acted, not the one that raters perceived. Attributes ``sentence`` and
-    ``intensity`` are the codes of the file names.
+    Files are named actor_sentence_emotion_intensity, for instance ``AudioWAV/1001_DFA_ANG_XX.wav``;
+    intensity is LO, MD, HI or XX (unspecified). The label is the emotion that was acted, not the
+    emotion that raters perceived. Attributes ``sentence`` and ``intensity`` are the codes of the
+    file names.
 
     Parameters
     ----------

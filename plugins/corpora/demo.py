@@ -42,8 +42,8 @@ _STYLES = {
     "fearful": _Style(0.38, 0.01, 0.08, 0.28, 0.0, -0.02, 0.016, 0.4, 0.03),
     "disgust": _Style(-0.12, 0.05, -0.15, -0.18, 1.0, 0.02, 0.014, -0.2, 0.02),
 }
-# Standard deviation of the same figures between clips. It is as large as the differences between
-# emotions, so that no view distinguishes all emotions.
+# Standard deviation of the same figures between clips. The deviation is as large as the differences
+# between emotions, so that no view distinguishes all emotions.
 _SPREAD = _Style(0.13, 0.05, 0.15, 0.13, 2.2, 0.04, 0.004, 0.5, 0.05)
 
 

@@ -17,11 +17,11 @@ _CHANNELS = {"speech": ("01",), "song": ("02",), "both": ("01", "02")}
 class RAVDESS(FilenameCorpus):
     """Ryerson Audio-Visual Database of Emotional Speech and Song.
 
-    Files are named modality-channel-emotion-intensity-sentence-repetition-actor, two digits
-    each, for instance ``Actor_12/03-01-06-01-02-01-12.wav``; folders don't matter. Audio-only
-    recordings (modality 03) are read. Calm and surprised are not among the six shared emotions.
-    Attributes ``sentence``, ``intensity``, ``repetition`` and ``channel`` are the codes of the
-    file names.
+    Files are named modality-channel-emotion-intensity-sentence-repetition-actor, two digits each,
+    for instance ``Actor_12/03-01-06-01-02-01-12.wav``. The folders of the files are ignored.
+    Audio-only recordings (modality 03) are read. Calm and surprised are not among the six shared
+    emotions. Attributes ``sentence``, ``intensity``, ``repetition`` and ``channel`` are the codes
+    of the file names.
 
     Parameters
     ----------

@@ -11,10 +11,10 @@ from ...core.toolkit.filenames import FilenameCorpus
 class Savee(FilenameCorpus):
     """Surrey Audio-Visual Expressed Emotion database.
 
-    Both published layouts are read: one folder per speaker (``AudioData/DC/a01.wav``) and flat
-    (``DC_a01.wav``). The speakers are DC, JE, JK and KL. Surprised is not one of the six shared
-    emotions. Attribute ``sentence`` is the number in the file name; sentences 01 to 03 are the
-    same for all emotions.
+    Both published layouts are read: one folder per speaker (``AudioData/DC/a01.wav``), and all
+    files in one folder (``DC_a01.wav``). The speakers are DC, JE, JK and KL. Surprised is not one
+    of the six shared emotions. Attribute ``sentence`` is the number in the file name; sentences 01
+    to 03 are the same for all emotions.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ class Table(Corpus):
 
     @classmethod
     def detect(cls, path: Path) -> bool:
-        # The suffix is enough: reading reports missing columns.
+        # The suffix is checked here; missing columns are reported when the table is read.
         return is_manifest(path) if path.is_dir() else path.suffix.lower() in SUFFIXES
 
     def clips(self) -> Iterable[Clip]:
@@ -164,7 +164,7 @@ def _with_files_below(root: Path, clips: list[Clip]) -> list[Clip]:
 
 
 def _check_files(rows: list[Row], clips: list[Clip]) -> None:
-    """Raise if no file exists. Single missing files are left out later, as unreadable files are."""
+    """Raise if no file exists; single missing files are later left out like unreadable files."""
     if clips and not any(clip.recording.path.is_file() for clip in clips):
         raise rows[0].error(
             f"None of the {len(clips)} files exists; the first is {clips[0].recording.path}.",
@@ -173,7 +173,7 @@ def _check_files(rows: list[Row], clips: list[Clip]) -> None:
 
 
 def _check_names(rows: list[Row], clips: list[Clip]) -> None:
-    """Raise if two clips have the same name: one recording would count twice."""
+    """Raise if two clips have the same name, because one recording would count twice."""
     counts = Counter(clip.name for clip in clips)
     for row, clip in zip(rows, clips, strict=True):
         if counts[clip.name] > 1:

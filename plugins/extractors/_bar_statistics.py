@@ -46,11 +46,11 @@ def _percentile(ordered: npt.NDArray[np.float64], share: float) -> float:
 def bar_statistics(bars: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the numbers that :data:`STATISTICS` names for one diagram.
 
-    The persistence of a bar is the distance between its birth and its death; the midlife is their
-    mean. Each bar's weight is its share of the total persistence. The persistent entropy is the
-    entropy of these shares, in nats (Atienza, Gonzalez-Diaz and Soriano-Trigueros 2020). Standard
-    deviations divide by the number of bars. A diagram of fewer than eight bars is padded with
-    lengths of 0.
+    The persistence of a bar is the distance between its birth and its death. The midlife of a bar
+    is the mean of its birth and its death. Each bar's weight is its share of the total persistence.
+    The persistent entropy is the entropy of these shares, in nats (Atienza, Gonzalez-Diaz and
+    Soriano-Trigueros 2020). Standard deviations divide by the number of bars. A diagram of fewer
+    than eight bars is padded with lengths of 0.
 
     Parameters
     ----------

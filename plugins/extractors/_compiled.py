@@ -15,8 +15,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiled(function: Function) -> Function:
     """Return a version of `function` that numba compiles at its first call.
 
-    Compilation takes seconds; numba caches the machine code on disk. The compiler may reorder
-    the terms of floating-point sums, which is necessary to vectorise them.
+    Compilation takes seconds; numba caches the machine code on disk. The compiler may reorder the
+    terms of floating-point sums, because sums in a fixed order can't be vectorised.
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc"}}
     try:

@@ -5,14 +5,15 @@ highest value to the lowest (superlevel sets). The sublevel bars of a function a
 bars of its negative.
 
 For H0, a union-find over the pixels, with 8 neighbours each, pairs every peak with the pass at
-which its component meets a higher one (Edelsbrunner and Harer 2010, VII). H1 of a planar image
-needs no triangles: by Alexander duality the loops are the components of the complement (Garin,
-Heiss, Maggs, Bleile and Robins: Duality in persistent homology of images, 2020). A second
-union-find therefore visits the pixels from the lowest to the highest, with 4 neighbours each. The
-outside of the image is a component born before all others. Both passes use the same sorted order.
+which the component of the peak meets a component with a higher peak (Edelsbrunner and Harer 2010,
+VII). H1 of a planar image needs no triangles: by Alexander duality the loops are the components of
+the complement (Garin, Heiss, Maggs, Bleile and Robins: Duality in persistent homology of images,
+2020). A second union-find therefore visits the pixels from the lowest to the highest, with 4
+neighbours each. The outside of the image is a component that is born before all other components.
+Both passes use the same sorted order.
 
-A pixel is identified by its rank, 1 for the lowest value; rank 0 is the outside. The older of two
-components is the one whose root has the higher rank (H0) or the lower rank (H1).
+A pixel is identified by its rank, 1 for the lowest value; rank 0 is the outside. Of two components,
+the older component is the component whose root has the higher rank (H0) or the lower rank (H1).
 
 The neighbours that entered before a pixel are often connected to each other. For each of the 256
 sets of neighbours, a table lists one neighbour of each connected part. Most pixels therefore look
@@ -39,7 +40,7 @@ _RING = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
 def _representatives(diagonal: bool) -> npt.NDArray[np.int8]:
-    """Return, for every set of neighbours, one neighbour of each connected part.
+    """Return one neighbour of each connected part, for every set of neighbours.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def _representatives(diagonal: bool) -> npt.NDArray[np.int8]:
             down, right = (abs(a - b) for a, b in zip(_RING[first], _RING[second], strict=True))
             if down + right == 1 or (diagonal and down == right == 1):
                 part = {p: part[first] if q == part[second] else q for p, q in part.items()}
-        # A neighbour that does not touch the pixel only serves to connect those that do.
+        # A neighbour that does not touch the pixel only connects neighbours that touch the pixel.
         touching = {part[place]: place for place in inside if diagonal or place % 2}
         table[members, : len(touching)] = sorted(touching.values())
     return table
@@ -167,9 +168,9 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
     n = len(values)
     width = columns + 2  # with one outside pixel at either end
     ranks = np.zeros((n // columns + 2) * width, np.int32)
-    place = np.empty(n + 1, np.int32)  # rank -> index into `ranks`
-    flat = np.empty(n + 1, np.int32)  # rank -> index into `values`
-    height = np.empty(n + 1, np.float32)  # rank -> value
+    place = np.empty(n + 1, np.int32)  # maps rank to index into `ranks`
+    flat = np.empty(n + 1, np.int32)  # maps rank to index into `values`
+    height = np.empty(n + 1, np.float32)  # maps rank to value
     for k in range(n):
         pixel = int(np.int64(keys[k] & np.uint64(0xFFFFFFFF)))
         flat[k + 1] = pixel
@@ -181,7 +182,7 @@ def _image_bars(values: Single, keys: Bits, columns: int) -> tuple[Single, Integ
     for bit, (row, column) in enumerate(_RING):
         steps[bit] = row * width + column
     parent = np.arange(n + 1).astype(np.int32)
-    higher = np.empty(n + 1, np.uint8)  # rank -> bits of the neighbours that are higher
+    higher = np.empty(n + 1, np.uint8)  # maps rank to bits of the neighbours that are higher
 
     peaks, summits, n_peaks = np.empty((n, 2), np.float32), np.empty(n, np.int32), 0
     for pixel in range(n, 0, -1):

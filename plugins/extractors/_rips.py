@@ -1,15 +1,15 @@
 """Vietoris-Rips persistence in H0 and H1 from a distance matrix, compiled by numba.
 
-Only few triangles of the complex matter for H1 (Koyama, Memoli, Robins, Turner: Faster
-computation of degree-1 persistent homology using the reduced Vietoris-Rips filtration, 2023).
-Edges enter the complex one by one, the shortest first. The *lune* of an edge is the set of points
-that are already joined to both of its ends. The edge closes one triangle with each point of its
-lune. Two points of the lune that are joined to each other, directly or by a path inside the lune,
-close the same hole. Therefore
+Only a few triangles of the complex affect H1 (Koyama, Memoli, Robins, Turner: Faster computation of
+degree-1 persistent homology using the reduced Vietoris-Rips filtration, 2023). Edges enter the
+complex one by one, the shortest first. The *lune* of an edge is the set of points that are already
+joined to both of its ends. The edge closes one triangle with each point of its lune. Two points of
+the lune that are joined to each other, directly or by a path inside the lune, close the same hole.
+Therefore
 
 * an edge with an empty lune joins two components (H0) or opens a hole (H1);
 * for every other edge, the first triangle makes the edge homologous to the triangle's two other
-  edges, which are shorter, so that no hole opens and none closes;
+  edges, which are shorter. Therefore no hole opens and no hole closes;
 * each further component of the lune contributes one triangle, which may close a hole. Only these
   triangles are reduced.
 
@@ -171,7 +171,8 @@ def _reduce(
             _flip(cycle, rank[ends[edge, 1], point])
         elif point == _OPENS:
             if span[edge, 0] >= 0:
-                for at in range(span[edge, 0] + 1, span[edge, 1]):  # the first is `edge` itself
+                # The first entry is `edge` itself.
+                for at in range(span[edge, 0] + 1, span[edge, 1]):
                     _flip(cycle, sums[at])
             else:
                 if used == len(sums):
@@ -183,7 +184,7 @@ def _reduce(
 
 @compiled
 def _pairs(edges: Bits, t: int) -> tuple[Integers, Integers]:
-    """Return the edges that join components (H0), and those that open and close holes (H1).
+    """Return the edges that join components (H0), and the edges that open and close holes (H1).
 
     Parameters
     ----------
@@ -199,12 +200,12 @@ def _pairs(edges: Bits, t: int) -> tuple[Integers, Integers]:
         close each hole.
     """
     m, words = len(edges), (t + 63) // 64
-    joined = np.zeros((t, words), np.uint64)  # point -> bits of the points joined to it
+    joined = np.zeros((t, words), np.uint64)  # maps point to bits of the points joined to the point
     rank = np.empty((t, t), np.int32)  # index into `edges` of the edge between two points
     ends = np.empty((m, 2), np.int32)
     third = np.empty(m, np.int32)
     parent = np.arange(t).astype(np.int32)
-    span = np.full((m, 2), -1, np.int32)  # closed hole -> first and last + 1 index into `sums`
+    span = np.full((m, 2), -1, np.int32)  # maps closed hole to first and last + 1 index into `sums`
     sums, used = np.empty(1024, np.int32), 0
     lune, front = np.empty(words, np.uint64), np.empty(words, np.uint64)
     cycle = np.zeros(m // 64 + 1, np.uint64)

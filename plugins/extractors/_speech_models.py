@@ -112,7 +112,7 @@ def _from_hub(name: str, owner: str) -> Path:
     small = [_CONFIG, *_PREPROCESSORS]
     nowhere = f"{owner}: no model {name!r}. No such folder exists in {Path.cwd()}"
     try:
-        for weights in _WEIGHTS:  # most models have both formats; one is enough
+        for weights in _WEIGHTS:  # most models have both formats; one format is enough
             folder = Path(hub.snapshot_download(name, allow_patterns=[*small, *weights]))
             if weights_of(folder):
                 break
@@ -191,9 +191,9 @@ def _read_folder(name: str, folder: Path, owner: str) -> ModelFolder:
 # Two fine-tuned models may differ only in the values of their weights: the file size and the header
 # of a safetensors file can be equal. The digest therefore covers the whole file. Computing the
 # digest takes seconds per gigabyte, and every command and every worker needs it, so digests are
-# stored in a file, keyed by the weight file's path, size and times. The times include the inode's
+# stored in a file, under the weight file's path, size and times. The times include the inode's
 # change time, because copying tools restore the modification time.
-_SMALL = 2**20  # bytes; digesting a smaller file is faster than looking up its digest
+_SMALL = 2**20  # bytes; computing the digest of a smaller file is faster than a look-up
 
 
 def _file_digest(file: Path) -> str:
@@ -215,8 +215,9 @@ def _stored_digest(file: Path, *state: int) -> str:
     if isinstance(entry, list) and entry[:-1] == list(state):
         return str(entry[-1])
     digest = _digest(file)
-    # Read the file again, because another process may have added digests meanwhile. A digest lost
-    # in a race is computed once more; if the file can't be written, at every start.
+    # Read the file again, because another process may have added digests meanwhile. A digest
+    # that is lost in a race is computed once more. If the file can't be written, digests are
+    # computed at every start.
     with contextlib.suppress(OSError, StorageError):
         _write_digests(store, {**_read_digests(store), str(file): [*state, digest]})
     return digest

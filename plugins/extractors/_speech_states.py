@@ -88,7 +88,7 @@ class SpeechModel:
             for name, x in self.reader.inputs(batch).items()
         }
         with _exact(self.device), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about the way WavLM calls it
+            warnings.simplefilter("ignore")  # torch warns about the way in which WavLM calls torch
             out = self.reader.network(**inputs, output_hidden_states=layer != self.layers)
         # The network's output is used as the state of the last layer, because only some models
         # apply their final normalisation to the hidden states as well.
@@ -122,7 +122,7 @@ class _Samples:
     def normalised(self, waveform: Waveform) -> Waveform:
         """Normalise to mean 0 and deviation 1 if the model requires it; pad to at least one frame.
 
-        The config of the model's feature extractor determines whether it normalises.
+        The config of the model's feature extractor determines whether waveforms are normalised.
         """
         rate = self.prepare.sampling_rate
         features = self.prepare(waveform, sampling_rate=rate, return_attention_mask=False)
@@ -146,10 +146,10 @@ class _Samples:
 class _RowByRow(nn.Module):
     """Convolutional front end that processes each row of a batch at the row's own length.
 
-    The statistics of group normalisation cover a row's whole duration, so padding would change
-    them, and models with ``feat_extract_norm: group`` ("wav2vec2-base" and others) are trained
-    without a mask. The rows are therefore convolved one by one. The resulting frames are padded;
-    the transformer can mask padded frames.
+    Group normalisation computes statistics over a row's whole duration, and padding would change
+    these statistics. Models with ``feat_extract_norm: group`` ("wav2vec2-base" and others) are
+    trained without a mask. The rows are therefore convolved one by one. The resulting frames are
+    padded; the transformer can mask padded frames.
     """
 
     def __init__(self, convolutions: nn.Module) -> None:
@@ -196,7 +196,7 @@ class _Spectra:
 
 # -- loading ----------------------------------------------------------------------------
 
-_UNUSED = ("masked_spec_embed",)  # used in training only; some checkpoints lack it
+_UNUSED = ("masked_spec_embed",)  # a tensor for training only, which some checkpoints lack
 
 
 def _load(folder: ModelFolder) -> tuple[Any, Any]:

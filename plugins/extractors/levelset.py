@@ -21,7 +21,7 @@ CONTOURS = ("level", "centroid", "tilt", "flux", "entropy")
 UNITS = ("dB", "mel band", "dB", "dB", "nats")  # units of CONTOURS
 
 # Limits for the figures of a report.
-_COLOURS = 4  # colours of a diagram; neighbouring ranges of frequency share one if there are more
+_COLOURS = 4  # colours of a diagram; if there are more ranges, neighbours share a colour
 _RINGS = 24  # peaks marked in a spectrogram
 _LONGEST = 10  # bars of each colour in a barcode
 _LINES = 6  # bars of either filtration in a contour
@@ -51,18 +51,18 @@ class LevelSet(Extractor):
 
     Births and deaths are heights of the surface or values of the curves. Birth is above death in
     superlevel sets, and below death in sublevel sets. The infinite bar and bars of length 0 are
-    omitted. All other bars count, because short bars carry information as well.
+    omitted. All other bars are kept, because short bars carry information as well.
 
     Each diagram becomes 26 numbers: number of bars, total persistence, L2 norm of persistence,
     persistent entropy, mean and deviation of persistence and of midlife (the mean of birth and
-    death), means of birth, death and midlife weighted by persistence, quartiles and 90th
-    percentile of persistence, 10th, 50th and 90th percentile of midlife, and the lengths of the
-    eight longest bars. A diagram without bars becomes all 0; so does every diagram of silence.
+    death), means of birth, death and midlife weighted by persistence, quartiles and 90th percentile
+    of persistence, 10th, 50th and 90th percentile of midlife, and the lengths of the eight longest
+    bars. All numbers of a diagram without bars are 0. Silence has only diagrams without bars.
 
     The diagrams are computed by union-find, with Alexander duality for H1 (Edelsbrunner and Harer
     2010; Garin, Heiss, Maggs, Bleile and Robins 2020). The persistent entropy follows Atienza,
     Gonzalez-Diaz and Soriano-Trigueros (2020); Gonzalez-Diaz, Paluzo-Hidalgo and Quesada (2019,
-    arXiv 1811.09607) applied it to emotional speech.
+    arXiv 1811.09607) applied persistent entropy to emotional speech.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ class LevelSet(Extractor):
         return [bars for part in parts for bars in image_bars(part)]
 
     def _levels(self, heights: Single) -> list[Single]:
-        """Return the diagrams of the family "levels": one of each frequency range."""
+        """Return the diagrams of the family "levels": one diagram of each frequency range."""
         from ._cubical import series_bars
 
         parts = np.array_split(heights, self.level_bands)
@@ -255,7 +255,7 @@ class LevelSet(Extractor):
         return bars
 
     def _names(self, family: str) -> list[str]:
-        """Return the names of a family's diagrams; explanations group by their three words."""
+        """Return the names of a family's diagrams; explanations group the names by their words."""
         if family == "contours":
             sides = ("sublevel", "superlevel")
             return [f"contours {contour} {side}" for contour in CONTOURS for side in sides]

@@ -96,7 +96,8 @@ class Mel(Extractor):
         """Return the image (1, n_mels, frames) of a waveform, (n,) samples."""
         decibels = log_mel(waveform, **self.spectrum)  # type: ignore[arg-type]
         if is_silent(decibels):
-            return np.zeros(self.shape, np.float32)  # its maximum would otherwise become 1
+            # The maximum of silence would otherwise become 1.
+            return np.zeros(self.shape, np.float32)
         decibels = trim_silence(decibels, self.trim_db)
         top = float(decibels.max()) if self.ref == "max" else FULL_SCALE_DB
         scaled = np.clip((decibels - top) / self.top_db + 1, 0, 1)  # (n_mels, t)

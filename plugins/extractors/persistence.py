@@ -26,9 +26,10 @@ CHANNELS = ("Euclidean H0", "Euclidean H1", "temporal H0", "temporal H1", "Wasse
 # Birth and persistence range of each channel's image. The ranges are fixed, so that images are
 # comparable across clips. Each range contains 97 to 99 % of the bars, weighted by persistence, in
 # the speech of twelve speakers at the default parameters (determined without labels). Bars outside
-# are lost. Other parameters scale the distances: Euclidean ones grow with the square root of
-# n_mels, Wasserstein ones with n_mels. All H0 bars are born at 0, so their birth range is centred
-# at 0 to contain each Gaussian completely; in effect these channels are one-dimensional.
+# the ranges are lost. Other parameters change the scale of the distances: Euclidean distances grow
+# with the square root of n_mels, Wasserstein distances with n_mels. All H0 bars are born at 0. The
+# birth range of H0 is therefore centred at 0, so that it contains each Gaussian completely. In
+# effect the channels of H0 are one-dimensional.
 RANGES: dict[str, tuple[tuple[Range, Range], ...]] = {
     "mel": (
         ((-50.0, 50.0), (0.0, 100.0)),  # Euclidean H0, dB
@@ -150,8 +151,8 @@ class Persistence(Extractor):
         self.sigma = sigma
         self.reduction = reduction
         self.imager = imager
-        # "lunes" only compares distances, and "product" uses numpy and scipy: neither depends on
-        # a further library.
+        # "lunes" only compares distances, and "product" uses numpy and scipy. Neither algorithm
+        # depends on a further library.
         own = [library for library in (reduction, imager) if library not in ("lunes", "product")]
         self.libraries = ("librosa", "numpy", *own, "scipy", "soundfile", "soxr")
         self.shape = (6, resolution, resolution)
@@ -234,14 +235,14 @@ def distance_matrices(frames: Floats) -> list[Floats]:
     from ._compiled import cityblock
 
     deviation = frames.std(axis=0)
-    # A constant band does not distinguish frames: it becomes 0.
+    # A constant band does not distinguish frames and becomes 0.
     standard = (frames - frames.mean(axis=0)) / np.where(deviation > 1e-9, deviation, np.inf)
     temporal = _euclidean(standard / 2)
     time = np.linspace(0, 0.5, len(frames))
     apart = np.subtract.outer(time, time)
     temporal += np.abs(apart, out=apart)
     total = frames.sum(axis=1, keepdims=True)
-    # A frame at the floor has no distribution over bands: it becomes the uniform distribution.
+    # A frame at the floor has no distribution over bands. The uniform distribution is used instead.
     share = np.divide(frames, total, out=np.full_like(frames, 1 / frames.shape[1]), where=total > 0)
     # In one dimension Wasserstein-1 is the L1 distance of the cumulative sums.
     return [_euclidean(frames), temporal, cityblock(share.cumsum(axis=1))]
@@ -263,7 +264,7 @@ def _euclidean(x: Floats) -> Floats:
 def lune_diagrams(distances: Floats) -> list[Floats]:
     """Compute the finite Vietoris-Rips bars in H0 and H1, (n, 2), from the lunes of edges.
 
-    Bars of length 0 are omitted, because they are not features. No bar exceeds the enclosing
+    Bars of length 0 are omitted, because such bars are not features. No bar exceeds the enclosing
     radius: beyond this radius the complex is a cone, in which every H1 bar has ended.
     """
     from ._rips import diagrams
@@ -275,7 +276,7 @@ def gudhi_diagrams(distances: Floats) -> list[Floats]:
     """Compute the bars of :func:`lune_diagrams` with gudhi's version of Ripser (Bauer 2021)."""
     from gudhi.sklearn import RipsPersistence
 
-    if len(distances) < 4:  # gudhi then returns no array for H1, which is empty
+    if len(distances) < 4:  # gudhi returns no array for H1 of so few points
         return [_minimum_spanning_bars(distances), np.empty((0, 2))]
     rips = RipsPersistence(
         homology_dimensions=[0, 1], input_type="full distance matrix", homology_coeff_field=2
@@ -316,8 +317,8 @@ def persistence_image(
 ) -> Floats:
     """Return the image of one diagram, (resolution, resolution), with axes birth and persistence.
 
-    The Gaussian around a bar is the product of a Gaussian in birth and one in persistence. The
-    sum over all bars is therefore a product of two small matrices.
+    The Gaussian around a bar is the product of a Gaussian in birth and a Gaussian in persistence.
+    The sum over all bars is therefore a product of two small matrices.
 
     Parameters
     ----------

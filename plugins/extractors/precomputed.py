@@ -28,12 +28,12 @@ class Precomputed(Extractor):
 
     The table is for modalities other than sound, and for features that other tools computed:
     embeddings of video or transcripts, answers to a questionnaire, heart rates. A clip without a
-    row, or with an empty row, lacks the modality; a run uses the other modalities of the clip.
+    row, or with an empty row, lacks the modality. A run then uses the other modalities of the clip.
 
-    The table is a CSV or TSV file whose first line names the columns: ``path``, the recording
-    (relative paths start at `root`); ``start`` and ``end`` in seconds for clips that are parts of a
-    recording; and one column for each number. For several tables, or for arrays of more than one
-    axis, use ``fusion cache import NAME SOURCE``.
+    The table is a CSV or TSV file whose first line names the columns. The column ``path`` has the
+    recording; relative paths start at `root`. The columns ``start`` and ``end`` (in seconds) are
+    for clips that are parts of a recording. Each number has a column of its own. For several
+    tables, or for arrays of more than one axis, use ``fusion cache import NAME SOURCE``.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Precomputed(Extractor):
         }
 
     def identity(self) -> Mapping[str, Any]:
-        # The contents of the table decide, not its path.
+        # The contents of the table identify the features; the path of the table does not.
         return {"table": self._rows.digest, "columns": list(self.columns)}
 
     def extract(self, recording: Recording) -> npt.NDArray[np.float32]:
@@ -90,7 +90,7 @@ class _Rows:
     columns : tuple of str
         Selected columns.
     by_place : dict
-        File, start and end of each clip that has numbers -> (D,) float32.
+        Maps file, start and end of each clip that has numbers to these numbers, (D,) float32.
     digest : str
         Digest of the selected numbers and their clips.
     """
@@ -133,7 +133,7 @@ def _chosen(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
     Raises
     ------
     ParameterError
-        If there is no column ``path``, a named column does not exist, or none is numeric.
+        If there is no column ``path``, a named column does not exist, or no column is numeric.
     """
     if "path" not in table.columns:
         raise ParameterError(
@@ -196,7 +196,7 @@ def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32]
     Raises
     ------
     ParameterError
-        If only some cells are empty, or one is not a number.
+        If only some cells are empty, or a cell is not a number.
     """
     try:
         values = [row.number(column) for column in columns]

@@ -29,15 +29,15 @@ Array = npt.NDArray[np.float32]
 class SSL(Extractor):
     """Hidden states of a speech foundation model, (D,), (2 D,) or (D, 1, frames) float32.
 
-    The model is frozen. The model reads the whole recording at its sampling rate (16 kHz) and with
-    the model's normalisation; recordings longer than 30 s are split into equal pieces. One hidden
-    state covers 20 ms. `pooling` selects the output: the mean over the recording, mean and standard
-    deviation, or the sequence of states. With "frames", shorter sequences are centred and padded
-    with zeros, and longer sequences are cropped to their middle. Whisper pads its input to 30 s;
-    the states of this padding are dropped.
+    The model is frozen. The model reads the whole recording at the model's sampling rate (16 kHz)
+    and with the model's normalisation. Recordings longer than 30 s are split into equal pieces. One
+    hidden state covers 20 ms. `pooling` selects the output: the mean over the recording, mean and
+    standard deviation, or the sequence of states. With "frames", shorter sequences are centred and
+    padded with zeros, and longer sequences are cropped to their middle. Whisper pads its input to
+    30 s; the states of this padding are dropped.
 
-    Recordings are processed in batches. The results equal those of single recordings except for
-    rounding. On a GPU a single process extracts all recordings.
+    Recordings are processed in batches. The results equal the results of single recordings except
+    for rounding. On a GPU a single process extracts all recordings.
 
     Parameters
     ----------
@@ -52,10 +52,10 @@ class SSL(Extractor):
     pooling : {"mean", "mean_std", "frames"}
         The mean over time, mean and standard deviation over time, or a sequence of `frames` states.
     frames : int
-        Number of states with pooling="frames"; one second has 50.
+        Number of states with pooling="frames"; one second has 50 states.
     batch : int
-        Recordings per batch. On a GPU a larger batch is faster and needs more memory; on a CPU it
-        only needs more memory.
+        Recordings per batch. On a GPU, a larger batch is faster and needs more memory. On a CPU, a
+        larger batch only needs more memory.
     device : {"auto", "cpu", "cuda"}
         Device on which the model computes. "auto" uses CUDA if available; a prediction on another
         machine selects the device of that machine.
@@ -105,7 +105,7 @@ class SSL(Extractor):
             self.default_branch = "crnn"
         else:
             self.shape = (width if pooling == "mean" else 2 * width,)
-        # An absolute path, because a relative one depends on the working directory.
+        # The path is absolute, because a relative path depends on the working directory.
         self.parameters = {"model": self.folder.name}
 
     def identity(self) -> Mapping[str, Any]:
@@ -156,7 +156,7 @@ class SSL(Extractor):
         if self.pooling == "mean_std":
             import torch
 
-            # Without Bessel's correction, so that the deviation of a single state is 0.
+            # Bessel's correction is left out, so that the deviation of a single state is 0.
             pooled = torch.cat([pooled, states.std(dim=0, correction=0)])  # (2 D,)
         array: Array = pooled.cpu().numpy()
         return array
@@ -197,18 +197,18 @@ def _layer(layer: int | str, folder: ModelFolder) -> int | Literal["mean"]:
 
 def _check_installed() -> None:
     """Raise if transformers is not installed."""
-    # find_spec instead of an import, which takes a second: most commands load no model.
+    # An import takes a second, and most commands load no model. find_spec is faster.
     if importlib.util.find_spec("transformers") is None:
         required("transformers", extra="transformers", by="The extractor 'ssl'")
 
 
-# The last model of this process, because every chunk of work creates its own extractor. A failure
-# is stored as well: otherwise each recording would try to load the model again.
+# The last model of this process is kept, because every chunk of work creates its own extractor. A
+# failure is stored as well: otherwise each recording would cause another attempt to load the model.
 _last: dict[tuple[str, ...], SpeechModel | PluginError] = {}
 
 
 def _loaded(folder: ModelFolder, digest: str, device: str, precision: str) -> SpeechModel:
-    """Return a loaded model: the last one of this process if it is the same."""
+    """Return a loaded model; reuse the last model of this process if it is the same model."""
     key = (str(folder.path), digest, device, precision)
     if key not in _last:
         import torch

@@ -16,7 +16,7 @@ from ...core.toolkit.optional import required
 from ...core.toolkit.tracking import Sent, curve_of, flat, outcome_of, scalars_of
 
 _STATE = "mlflow.json"
-_STORE = "store"  # key of the store that the run ids of the state belong to
+_STORE = "store"  # key of the store to which the run ids of the state belong
 _PARENT = "run"  # key of the id of the whole run
 T = TypeVar("T")
 
@@ -34,10 +34,10 @@ class MLflow(Tracker):
     Parameters
     ----------
     uri : str or None
-        Tracking server (``http://...``) or database (``sqlite:///...``). None means the
-        environment variable ``MLFLOW_TRACKING_URI``, or else the database ``mlflow.db`` beside
-        the run directory. The run directory stores this parameter: put a password into
-        ``MLFLOW_TRACKING_URI`` or ``MLFLOW_TRACKING_PASSWORD`` instead.
+        Tracking server (``http://...``) or database (``sqlite:///...``). None means the environment
+        variable ``MLFLOW_TRACKING_URI``, or else the database ``mlflow.db`` beside the run
+        directory. The run directory stores this parameter, so put no password into the parameter:
+        use ``MLFLOW_TRACKING_URI`` or ``MLFLOW_TRACKING_PASSWORD`` instead.
     experiment : str
         The experiment that collects the runs; it is created if it does not exist.
     name : str or None
@@ -56,7 +56,7 @@ class MLflow(Tracker):
         self._client: Any = None
         self._experiment_id = ""
         self._run = Path()
-        self._open: dict[str, str] = {}  # curve -> id of its MLflow run; "" is the whole run
+        self._open: dict[str, str] = {}  # maps curve to id of its MLflow run; "" is the whole run
         self._finished = False
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
@@ -80,7 +80,8 @@ class MLflow(Tracker):
     def epoch(self, event: Mapping[str, Any]) -> None:
         if self._client is None:
             return
-        # Reopen the nested run even for an event that was sent before: it may be marked as failed.
+        # Reopen the nested run even for an event that was sent before: the run may be marked as
+        # failed.
         run_id = self._training(curve_of(event))
         if self._sent.is_new(event):
             self._log_metrics(run_id, scalars_of(event), event["epoch"])

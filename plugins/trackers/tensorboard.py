@@ -19,9 +19,9 @@ class TensorBoard(Tracker):
 
     Every training is a separate TensorBoard run (``fold0/mel``, in a tuned run
     ``fold0/mel/trial2``), so that one chart per metric shows baselines, fused model and folds. A
-    metric of one modality is shown beside that of the model: ``val_uar``, ``val_uar/mel``. The
-    run itself has the configuration, the final results and the verdict, and a row in the HPARAMS
-    tab. A resumed run replaces its curves.
+    metric of one modality is shown beside the metric of the model: ``val_uar``, ``val_uar/mel``.
+    The run itself has the configuration, the final results and the verdict, and a row in the
+    HPARAMS tab. A resumed run replaces its earlier curves.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class TensorBoard(Tracker):
         run directory.
     name : str or None
         Folder of this run in `directory`. None means the name of the run directory. TensorBoard
-        shows two runs of the same name in one directory as one.
+        shows two runs of the same name in one directory as one run.
     """
 
     name = "tensorboard"
@@ -42,7 +42,7 @@ class TensorBoard(Tracker):
         self._config: Mapping[str, Any] = {}
         self._folder: Path | None = None
         self._writers: dict[str, Any] = {}  # by training
-        self._curves: dict[str, str] = {}  # training -> curve of its writer
+        self._curves: dict[str, str] = {}  # maps training to curve of its writer
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         if self._directory is None:

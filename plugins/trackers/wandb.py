@@ -22,11 +22,11 @@ class WandB(Tracker):
 
     Every training has its own curves, named after metric and training: ``val_uar/fold0/mel`` and
     ``val_uar/fold0/fused``; for one modality of the fused model ``val_uar/fold0/fused/mel``; in a
-    tuned run ``val_uar/fold0/mel/trial2``. A section of the page therefore shows one metric of
-    all trainings per epoch. The configuration is the run's config, the final results and the
-    verdict are its summary, and ``results.json`` is one of its files. A resumed run continues the
-    same run online; offline, the files of the last attempt contain the whole run. A failed run is
-    marked as failed.
+    tuned run ``val_uar/fold0/mel/trial2``. A section of the page therefore shows one metric of all
+    trainings per epoch. In wandb, the run's config is the configuration, the run's summary has the
+    final results and the verdict, and the run's files contain ``results.json``. Online, a resumed
+    run continues the same wandb run. Offline, the files of the last attempt contain the whole run.
+    A failed run is marked as failed.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class WandB(Tracker):
             mode=self._mode,
             dir=self._directory or str(run),
             resume="allow" if self._mode == "online" else None,
-            reinit="create_new",  # does not end a wandb run of the caller, e.g. in a notebook
+            reinit="create_new",  # a wandb run of the caller, e.g. in a notebook, continues
             settings=self._library.Settings(
                 console="off",  # do not capture fusion's progress display as a log
                 max_end_of_run_history_metrics=0,  # do not print curves after fusion's results
