@@ -151,9 +151,9 @@ def paired_comparison(
     equally good, the predictions of the two models can be swapped in any group without changing the
     distribution of the difference. All 2**S swaps are tried for up to 14 groups, and 10,000 random
     swaps for more (Good 2005, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, ch. 3).
-    With random swaps, the original labelling is counted as one of them, because a permutation
-    p-value is never zero (Phipson and Smyth 2010, *Statistical Applications in Genetics and
-    Molecular Biology* 9(1):39).
+    The original labelling counts as one of the random swaps, because a permutation p-value is never
+    zero (Phipson and Smyth 2010, *Statistical Applications in Genetics and Molecular Biology*
+    9(1):39).
 
     Parameters
     ----------
@@ -199,9 +199,9 @@ def paired_comparison(
 def holm(p_values: Sequence[float] | Floats) -> Floats:
     """Adjust p-values for multiple comparisons by the method of Holm.
 
-    Rejecting hypotheses whose adjusted value is below a level keeps the probability of any false
-    rejection below that level, whatever the dependence between the tests (Holm 1979, *A simple
-    sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6).
+    If every hypothesis whose adjusted value is below a level is rejected, the probability of any
+    false rejection is below that level. The tests may depend on each other in any way (Holm 1979,
+    *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6).
 
     Parameters
     ----------

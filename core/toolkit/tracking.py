@@ -122,7 +122,7 @@ class Sent:
         self._file = file
         try:
             record: Mapping[str, Any] = read_json(run / file)
-        except RunError:  # nothing was sent, or the record is lost: send everything
+        except RunError:  # no epoch was sent, or the record is lost: send all epochs
             record = {}
         self.names: dict[str, str] = dict(record.get("names", {}))
         self._epochs: dict[str, int] = dict(record.get("epochs", {}))

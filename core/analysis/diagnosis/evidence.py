@@ -57,7 +57,10 @@ class Curve:
 
     @cached_property
     def layers(self) -> dict[str, dict[str, float]]:
-        """Largest relative change per step over all recorded epochs, by owner and layer."""
+        """Largest relative change per step over all recorded epochs, by modality and layer.
+
+        The layers of the fusion head have the key ``""`` instead of a modality.
+        """
         by_owner: dict[str, dict[str, float]] = {}
         for record in self.records:
             for owner, layers in record.get("layers", {}).items():
@@ -69,7 +72,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Fold:
-    """Trainings of one fold, and the predictions of their models on its validation clips."""
+    """Trainings of one fold, and predictions of the models on the fold's validation clips."""
 
     number: int
     split: Split
@@ -134,7 +137,7 @@ class Evidence:
     # Number of weights by modality and layer; the key "" holds the head. The dict is empty if the
     # numbers are unknown.
     layer_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    missing: str = ""  # why `arrays` is empty
+    missing: str = ""  # reason why `arrays` is empty
     embed: Callable[[int], Embedded | None] | None = None  # number of a fold to its embeddings
 
     @property

@@ -78,7 +78,7 @@ class Finding:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Sort key: the most severe findings first, and causes before their effects."""
+        """Sort key that puts severe findings first, and causes before their effects."""
         return SEVERITIES.index(self.severity), list(TITLES).index(self.fault)
 
     def with_remedy(self, remedy: str, command: str | None) -> Finding:

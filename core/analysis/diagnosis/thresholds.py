@@ -82,8 +82,8 @@ class Thresholds:
         Duplicated clips: copies of more than this share of the clips are a severe fault; any copy
         is reported.
     fewest_steps : float
-        Trainings with fewer steps are judged only by their data, because their branches have
-        hardly learned.
+        Trainings with fewer steps than this are judged only by their data, because their branches
+        have hardly learned.
     """
 
     scale_ratio: float = 10.0

@@ -9,9 +9,8 @@ Three measures answer three questions, because no single measure answers all of 
   (Breiman 2001, *Random forests*, sec. 10). The model is not retrained. A training mean may
   be unlike all training inputs. The values of another clip are real, but may not fit the rest of
   the input. If the two drops disagree, trust neither alone.
-* Which inputs do the predictions depend on? Integrated gradients divide the difference between
-  a class's log-probability and its value for the mean input among all input values
-  (Sundararajan 2017).
+* Which inputs do the predictions depend on? Integrated gradients divide a class's log-probability,
+  relative to that of the mean input, among all input values (Sundararajan 2017).
 
 All three measures describe the models, not the speech. If two channels are redundant, a model may
 use either channel. Removing one channel then costs nothing while the other channel is present.

@@ -28,7 +28,7 @@ class Attribution:
     difference : Tensor
         (B,): score of the input minus score of the baseline 0.
     gap : Tensor
-        (B,): sum of all values minus `difference`; the error of the numerical integral.
+        (B,): sum of all values minus `difference`, which is the error of the numerical integral.
     steps : Tensor
         (B,) int64: number of points at which the gradient was evaluated.
     """

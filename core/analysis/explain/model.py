@@ -16,7 +16,7 @@ Inputs = dict[tuple[int, str], Tensor]
 
 
 class Explained:
-    """Combination of trained models: a single model, a fold's ensemble, or one choice per fold.
+    """Combination of trained models: one model, a fold's ensemble, or the chosen models of folds.
 
     The computation is in float32, whatever the precision of the training.
 

@@ -81,7 +81,7 @@ def _pattern_name(right: Sequence[bool], modalities: Sequence[str]) -> str:
 
 
 def oracle_uar(per_clip: SavedPredictions, modalities: Sequence[str]) -> float:
-    """Return the UAR if a clip counts as correct when any modality alone is correct."""
+    """Return the oracle UAR: a clip counts as correct if any modality alone is correct."""
     return float(uar(per_clip.oracle(modalities).sum(axis=0)))
 
 
