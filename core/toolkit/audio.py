@@ -31,8 +31,8 @@ def load_waveform(recording: Recording, sample_rate: int) -> FloatArray:
     Parameters
     ----------
     recording : Recording
-        A wav, flac, ogg or mp3 file, or a part of one. A part that ends after the end of the file
-        is cut there.
+        A wav, flac, ogg or mp3 file, or a part of such a file. A part that ends after the end of
+        the file is cut there.
     sample_rate : int > 0
         In hertz; files with other rates are resampled (soxr, high quality).
 

@@ -33,8 +33,8 @@ def pool_weights(
 ) -> npt.NDArray[np.float64]:
     """Return the weights of the log-linear pool that minimise its penalised NLL.
 
-    The objective is ``NLL(a) + ridge * |a - e|^2``, where e is 1 for the member with the lowest
-    NLL and 0 for the others. The penalty thus pulls the weights towards the best member alone.
+    The objective is ``NLL(a) + ridge * |a - e|^2``, where e is 1 for the member with the lowest NLL
+    and 0 for all other members. The penalty thus pulls the weights towards the best member alone.
     The objective is convex, because the pool is a softmax regression on the members'
     log-probabilities. The weights need not sum to 1: with a sum above 1, the pool of members that
     agree is more confident than each of them.

@@ -201,7 +201,8 @@ def holm(p_values: Sequence[float] | Floats) -> Floats:
 
     If every hypothesis whose adjusted value is below a level is rejected, the probability of any
     false rejection is below that level. The tests may depend on each other in any way (Holm 1979,
-    *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6).
+    *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics
+    6).
 
     Parameters
     ----------

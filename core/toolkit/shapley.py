@@ -21,8 +21,8 @@ def shapley_values(
     Parameters
     ----------
     worth : callable
-        The function v. It takes the members of a coalition, in the order of `players`, and returns
-        a number, array or tensor.
+        The function v, which takes the members of a coalition in the order of `players`, and
+        returns a number, array or tensor.
     players : sequence of str
         Names of the M players.
 

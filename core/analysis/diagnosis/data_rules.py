@@ -143,8 +143,8 @@ def _random_share(
 
     Half of the randomly paired clips have a rank above 0.5. Almost no correctly paired clip has
     such a rank. The estimate is therefore twice the share of ranks above 0.5 (a rank of 0.5 counts
-    half). The function computes ranks in both directions. It returns the smaller share, and for
-    each clip the smaller rank.
+    half). The function computes ranks in both directions, and returns the smaller share and the
+    smaller rank of each clip.
     """
     both = [retrieval_ranks(x, y, np.random.default_rng(0)) for x, y in ((a, b), (b, a))]
     shares = [float(2 * (ranks > 0.5).mean() + (ranks == 0.5).mean()) for ranks in both]

@@ -138,7 +138,8 @@ class Evidence:
     # numbers are unknown.
     layer_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     missing: str = ""  # reason why `arrays` is empty
-    embed: Callable[[int], Embedded | None] | None = None  # number of a fold to its embeddings
+    # Function from a fold number to embeddings.
+    embed: Callable[[int], Embedded | None] | None = None
 
     @property
     def modalities(self) -> list[str]:
@@ -429,8 +430,8 @@ def _curve(run: Run, training: Training) -> Curve:
 def _arrays(run: Run) -> tuple[dict[str, Arrays], str]:
     """Return features by modality, or an empty dict and the reason if the cache lacks features.
 
-    Features of a speaker-adapted run are adapted with all speakers as the population, because
-    these arrays serve all folds at once.
+    Features of a speaker-adapted run are adapted with all speakers as the population, because the
+    same arrays serve all folds.
     """
     from ...contracts.errors import FusionError
 

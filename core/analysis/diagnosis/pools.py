@@ -82,9 +82,9 @@ def measured_shares(
 ) -> Floats:
     """Return the effective share of each member in the fused scores, (M,).
 
-    The function is for strategies that report no weights. It regresses the log-probabilities of the
-    fused model on the log-probabilities of the members, with non-negative weights. All
-    log-probabilities are centred over classes.
+    The function is for strategies that report no weights. The function regresses the
+    log-probabilities of the fused model on the log-probabilities of the members, with non-negative
+    weights. All log-probabilities are centred over classes.
     """
     from scipy.optimize import nnls
 

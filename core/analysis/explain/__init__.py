@@ -142,7 +142,7 @@ class _ExplainFold:
 
 
 def permuted(clips: int, permutations: int, fold: int) -> npt.NDArray[np.int64]:
-    """Return, for each permutation and clip, the clip whose values replace it, (R, n) int64."""
+    """Return the clip whose values replace each clip in each permutation, (R, n) int64."""
     rng = np.random.default_rng([SEED, fold])
     return np.array([rng.permutation(clips) for _ in range(permutations)], dtype=np.int64)
 

@@ -68,7 +68,8 @@ def integrated_gradients(
     steps : sequence of int
         Numbers of points to try, in this order.
     tolerance : float
-        A clip is finished when its gap is at most this times the larger of 1 and its difference.
+        A clip is finished when its gap is at most `tolerance` times the larger of 1 and its
+        difference.
     """
     with torch.no_grad():
         blank = scores({key: torch.zeros_like(x) for key, x in inputs.items()})

@@ -229,7 +229,7 @@ def dot_rows(
 
 
 def reliability(bins: Floats, *, colour: str, label: str) -> Markup:
-    """Draw accuracy over confidence: one dot per bin, and the diagonal where both are equal.
+    """Draw accuracy over confidence: one dot per bin, and the diagonal of equal values.
 
     The size of a dot grows with the number of clips in its bin.
 

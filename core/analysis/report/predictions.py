@@ -22,7 +22,7 @@ from .run_data import ModelPredictions, ReadRun
 
 _ALL_PATTERNS = 3  # with at most this many modalities, every combination is a row
 BINS = 15  # bins of the calibration error
-ENDS = 30  # speakers shown at either end if there are more than twice as many
+ENDS = 30  # speakers shown at either end if the run has more than twice this number
 
 
 class Pattern(NamedTuple):
@@ -32,7 +32,7 @@ class Pattern(NamedTuple):
     ----------
     name : str
         The correct modalities, such as ``"only mel"`` or ``"none"``. With more than three
-        modalities, the number of correct ones.
+        modalities, the number of correct modalities.
     clips : int
         Number of clips.
     correct : dict

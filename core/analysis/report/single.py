@@ -88,7 +88,7 @@ def report_page(run: ReadRun, registry: Registry | None) -> str:
         command=command_line(run, registry),
         facts=facts(run),
         extractors=_extractors(run, registry),
-        # The template calls the functions of these modules.
+        # The template calls functions of the modules below.
         learning=learning,
         predictions=predictions,
         examples=examples,
