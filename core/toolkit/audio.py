@@ -18,8 +18,8 @@ from ..contracts.errors import ParameterError, RecordingError
 FloatArray = npt.NDArray[np.float32]
 
 _AMIN = 1e-10  # minimum power, as in librosa.power_to_db: -100 dB
-_BLOCK = 64  # frames transformed at a time; they fit the processor's cache
-_LOUDEST = 1e12  # above any integer scale; the squared spectrum still fits float32
+_BLOCK = 64  # frames transformed at a time; a block fits the processor's cache
+_LOUDEST = 1e12  # above any integer sample; squared spectra do not overflow float32
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a stream of unknown length
 _COPY_AGAIN = "Copy or download the file again."
 _PIPED_SIZE = 0x7FFF_F000  # data sizes from here on mean "unknown" in wav headers
@@ -31,8 +31,8 @@ def load_waveform(recording: Recording, sample_rate: int) -> FloatArray:
     Parameters
     ----------
     recording : Recording
-        A wav, flac, ogg or mp3 file, or a part of one. A part that ends after the end of the file
-        is cut there.
+        A wav, flac, ogg or mp3 file, or a part of such a file. A part that ends after the end of
+        the file is cut there.
     sample_rate : int > 0
         In hertz; files with other rates are resampled (soxr, high quality).
 
@@ -151,8 +151,8 @@ def _mp3_slack(path: Path) -> float:
 def _ends_with_last_page(path: Path) -> bool:
     """Return True if an Ogg file's last page is complete and marked as the end of the stream.
 
-    The format has no header with the length of the stream, so this is the only sign of
-    truncation. See RFC 3533, section 6.
+    The Ogg format has no header with the length of the stream. A missing last page is therefore the
+    only sign of truncation. See RFC 3533, section 6.
     """
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - 2 * 65307))  # a page has at most 65307 bytes
@@ -218,7 +218,8 @@ def log_mel(
         block = frames[start : start + _BLOCK] * window  # (b, n_fft)
         spectrum = scipy.fft.rfft(block, axis=1)  # (b, n_fft // 2 + 1) complex64
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        # Sparse: each band uses a few bins, so a dense matrix would be nearly all zeros.
+        # The filter bank is sparse: each band uses a few bins, so a dense matrix would be nearly
+        # all zeros.
         mel[:, start : start + _BLOCK] = bank @ power.T
     decibels: FloatArray = 10 * np.log10(np.maximum(mel, _AMIN))
     return decibels
@@ -315,7 +316,7 @@ def trim_silence(decibels: FloatArray, trim_db: float) -> FloatArray:
 
 
 def fit_frames(spectrogram: FloatArray, frames: int, fill: float) -> FloatArray:
-    """Crop a spectrogram to its centre, (bands, frames), or pad both its sides with `fill`."""
+    """Crop or pad a spectrogram equally at both ends, with `fill`, to shape (bands, frames)."""
     bands, have = spectrogram.shape
     if have >= frames:
         start = (have - frames) // 2

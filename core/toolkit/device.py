@@ -26,6 +26,6 @@ def free_memory(device: torch.device) -> int:
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
-        # This system (macOS, Windows) does not report free memory. A low guess is safe, because
+        # Systems such as macOS and Windows do not report free memory. A low guess is safe, because
         # features that do not fit into memory are read from a memory map.
         return 2 * 1024**3

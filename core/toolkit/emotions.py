@@ -20,7 +20,7 @@ _BY_SPELLING = {word: label for label, words in _SPELLINGS.items() for word in w
 def to_shared(text: str) -> str | None:
     """Return the shared emotion that `text` names; None for any other text.
 
-    Case, spaces and punctuation do not matter: ``"Hot Anger"``, ``"FEAR"``, ``"neutral_state"``.
-    Other emotions (calm, surprise, boredom) give None.
+    Case, spaces and punctuation do not matter, so ``"Hot Anger"``, ``"FEAR"`` and
+    ``"neutral_state"`` are recognised. Other emotions (calm, surprise, boredom) give None.
     """
     return _BY_SPELLING.get(re.sub(r"[^a-z]", "", text.lower()))

@@ -1,6 +1,7 @@
-"""Late fusion of trained members: the log-linear pool, and the mixture of probabilities.
+"""Late fusion of trained models (members) by a log-linear pool or a mixture of probabilities.
 
-The weights of both are fitted to clips that no member was trained on (validation clips).
+The weights of pool and mixture are fitted to clips that no member was trained on (validation
+clips).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ Rule = Literal["log-linear", "linear"]
 
 # Penalty of the pool per squared unit of a weight (docs/concepts/training-protocol.md).
 RIDGE = 0.02
-_LARGEST = 5.0  # maximum weight of a member of the pool: its log-probabilities times five
-_SMALLEST = 1e-12  # smaller probabilities are raised to this before the logarithm
+_LARGEST = 5.0  # maximum weight, which multiplies a member's log-probabilities
+_SMALLEST = 1e-12  # smaller probabilities are raised to this value before the logarithm
 
 
 def pool_weights(
@@ -32,8 +33,8 @@ def pool_weights(
 ) -> npt.NDArray[np.float64]:
     """Return the weights of the log-linear pool that minimise its penalised NLL.
 
-    The objective is ``NLL(a) + ridge * |a - e|^2``, where e is 1 for the member with the lowest
-    NLL and 0 for the others. The penalty thus pulls the weights towards the best member alone.
+    The objective is ``NLL(a) + ridge * |a - e|^2``, where e is 1 for the member with the lowest NLL
+    and 0 for all other members. The penalty thus pulls the weights towards the best member alone.
     The objective is convex, because the pool is a softmax regression on the members'
     log-probabilities. The weights need not sum to 1: with a sum above 1, the pool of members that
     agree is more confident than each of them.
@@ -89,8 +90,8 @@ def pool(
     """Return the log-linear pool, (n, C): log p = sum over m of a_m log p_m, renormalised.
 
     With `present`, (n, M) bool, members whose modality is absent from a clip are left out for that
-    clip. If no member with a positive weight remains, all members are used: for such a clip they
-    predict the class frequencies of training.
+    clip. If no member with a positive weight remains, all members are used. For such a clip, the
+    members predict the class frequencies of training.
     """
     logs = _logs(probabilities, None)
     clip_weights = np.broadcast_to(
@@ -147,8 +148,8 @@ def ensemble_weights(
     """Return the weights on the simplex that minimise the NLL of the mean of probabilities.
 
     The problem is convex, and expectation-maximisation for mixture weights (Dempster, Laird and
-    Rubin 1977) converges to its minimum. The corners (one member alone) are compared as well, so
-    the result is never worse than the best member on these clips.
+    Rubin 1977) converges to its minimum. The corners of the simplex (one member alone) are compared
+    as well. The result is therefore never worse than the best member on the given clips.
 
     Parameters
     ----------
@@ -199,8 +200,8 @@ def mix(
     """Return the weighted mean of the members' probabilities, (n, C).
 
     With `present`, (n, M) bool, the mean is over the members whose modality is present in a clip.
-    If none of these members has a positive weight, the mean is over all members: for such a clip
-    they predict the class frequencies of training.
+    If none of these members has a positive weight, the mean is over all members. For such a clip,
+    the members predict the class frequencies of training.
     """
     members = np.stack(list(probabilities))  # (M, n, C)
     mixed: npt.NDArray[np.float64]

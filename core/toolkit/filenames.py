@@ -13,7 +13,7 @@ from typing import ClassVar
 from ..contracts.data import Clip, Corpus, Recording
 from ..contracts.errors import CorpusError
 
-AUDIO = (".wav", ".flac", ".ogg", ".mp3")  # in order of preference if a corpus has several
+AUDIO = (".wav", ".flac", ".ogg", ".mp3")  # in order of preference if a corpus has several formats
 
 _ENTRIES_PER_FOLDER = 200
 _ENTRIES = 5_000
@@ -31,7 +31,7 @@ def is_audio(name: str) -> bool:
 def audio_files(root: Path) -> list[Path]:
     """Return all recordings below `root`, sorted by path, without hidden files and folders.
 
-    Links to folders are followed, each folder once.
+    Links to folders are followed, and each folder is searched once.
 
     Raises
     ------
@@ -107,9 +107,9 @@ def most_match(root: Path, matches: Callable[[Path], object]) -> bool:
 class FilenameCorpus(Corpus):
     """Corpus whose published file names encode the speaker, the emotion and other attributes.
 
-    Files may be in any folder; files with other names are skipped. If several files have the same
-    groups, one of them is used, preferably a lossless one. Some archives contain their whole
-    content twice, and some corpora have mp3 beside wav.
+    Files may be in any folder; files with other names are skipped. If the matched groups of several
+    files are equal, one of the files is used, preferably a lossless file. Such duplicates occur
+    because some archives contain their whole content twice, and some corpora have mp3 beside wav.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class FilenameCorpus(Corpus):
         Regular expression for the last components of a file's path without suffix, ignoring case,
         with groups ``speaker`` and ``emotion``. Other named groups become attributes.
     emotions : mapping of str to str
-        Match of ``emotion`` in lower case -> label.
+        Label by the match of the group ``emotion`` in lower case.
     """
 
     pattern: ClassVar[str]

@@ -1,19 +1,21 @@
 """Confidence intervals and paired tests of scores, with speakers as the units.
 
 Clips of one speaker resemble each other, so the number of independent observations is the
-number of speakers. All functions here resample or permute whole speakers. This has two
-consequences:
+number of speakers. The intervals and tests of this module resample or permute
+whole speakers, with two consequences:
 
 * Few speakers prove little, even with many clips. A comparison of two models on S speakers can't
   have a p-value below 2 / 2**S: four speakers never give p < 0.125, and six are the fewest that
   can give p < 0.05.
-* The figures hold for the models as they were trained. They cover the random choice of test
-  speakers, but not the random seed of the training. In cross-validation the models of different
-  folds share training data, and resampling test speakers does not cover that either.
+* The intervals and p-values hold for the models as they were trained. Intervals and p-values cover
+  the random choice of test speakers, but not the random seed of the training. In cross-validation,
+  models of different folds also share training data. Resampling test speakers does not cover that
+  dependence.
 
 The tests compare this module with ``scipy.stats.bootstrap`` and ``permutation_test``. The scipy
-functions are not suitable here, for three reasons: resamples without a class make their interval
-NaN, their random numbers differ, and differences that differ only by rounding are unequal to them.
+functions themselves are not used, for three reasons. Resamples without a class make the interval of
+scipy NaN. The random numbers of scipy differ. The tolerance of scipy for rounding errors is
+relative, and is therefore 0 for an observed difference of 0.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ _EXACT_GROUPS = 14
 _RANDOM_SWAPS = 10_000
 # Swaps computed at once, which bounds the memory for many groups.
 _BLOCK = 1024
-# Equal differences may differ by rounding; different ones are never this close.
+# Equal differences may deviate by rounding errors. Unequal differences are never this close.
 _ROUNDING = 1e-12
 
 
@@ -70,7 +72,7 @@ class Comparison:
     difference : float
         Statistic of the first model minus statistic of the second.
     low, high : float
-        Ends of its bootstrap interval; NaN with fewer than two groups.
+        Ends of the bootstrap interval of `difference`; NaN with fewer than two groups.
     p_value : float
         Two-sided p-value, in (0, 1]; NaN if the difference is undefined.
     groups : int
@@ -98,8 +100,8 @@ def bootstrap_interval(
     """Return the percentile interval of a statistic, resampling groups with replacement.
 
     The percentile method is that of Efron and Tibshirani (1993), *An Introduction to the
-    Bootstrap*, ch. 13; resampling whole clusters is studied by Field and Welsh (2007),
-    *Bootstrapping clustered data*, JRSS B 69.
+    Bootstrap*, ch. 13. Field and Welsh (2007), *Bootstrapping clustered data*, JRSS B 69, studied
+    resampling of whole clusters.
 
     Parameters
     ----------
@@ -107,8 +109,8 @@ def bootstrap_interval(
         One confusion matrix per group, as
         :func:`~fusion.core.toolkit.metrics.confusion_by_group` returns them.
     statistic : callable
-        (R, C, C) -> (R,), e.g. :func:`~fusion.core.toolkit.metrics.uar`. Resamples in which it is
-        NaN are ignored.
+        Function from confusion matrices (R, C, C) to scores (R,), e.g.
+        :func:`~fusion.core.toolkit.metrics.uar`. Resamples whose score is NaN are ignored.
     level : float
         Nominal coverage, in (0, 1).
     resamples : int > 0
@@ -144,21 +146,21 @@ def paired_comparison(
 ) -> Comparison:
     """Compare two models on the same clips of the same groups.
 
-    The interval is the percentile interval of :func:`bootstrap_interval` for the difference,
-    with the same resamples for both models. The p-value is that of a permutation test. If the
-    models are equally good, the predictions of both can be swapped in any group without changing
-    the distribution of the difference. All 2**S swaps are tried for up to 14 groups, and 10,000
-    random swaps for more (Good 2005, *Permutation, Parametric and Bootstrap Tests of Hypotheses*,
-    ch. 3). With random swaps, the original labelling is counted as one of them, because a
-    permutation p-value is never zero (Phipson and Smyth 2010, *Statistical Applications in
-    Genetics and Molecular Biology* 9(1):39).
+    The interval is the percentile interval of :func:`bootstrap_interval` for the difference, with
+    the same resamples for both models. The p-value is that of a permutation test. If the models are
+    equally good, the predictions of the two models can be swapped in any group without changing the
+    distribution of the difference. All 2**S swaps are tried for up to 14 groups, and 10,000 random
+    swaps for more (Good 2005, *Permutation, Parametric and Bootstrap Tests of Hypotheses*, ch. 3).
+    The original labelling counts as one of the random swaps, because a permutation p-value is never
+    zero (Phipson and Smyth 2010, *Statistical Applications in Genetics and Molecular Biology*
+    9(1):39).
 
     Parameters
     ----------
     a, b : array of int [shape=(S, C, C)]
         Confusion matrices of the two models, groups in the same order.
     statistic : callable
-        (R, C, C) -> (R,).
+        Function from confusion matrices (R, C, C) to scores (R,).
     level : float
         Nominal coverage of the interval, in (0, 1).
     resamples : int > 0
@@ -197,9 +199,10 @@ def paired_comparison(
 def holm(p_values: Sequence[float] | Floats) -> Floats:
     """Adjust p-values for multiple comparisons by the method of Holm.
 
-    Rejecting hypotheses whose adjusted value is below a level keeps the probability of any false
-    rejection below that level, whatever the dependence between the tests (Holm 1979, *A simple
-    sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics 6).
+    If every hypothesis whose adjusted value is below a level is rejected, the probability of any
+    false rejection is below that level. The tests may depend on each other in any way (Holm 1979,
+    *A simple sequentially rejective multiple test procedure*, Scandinavian Journal of Statistics
+    6).
 
     Parameters
     ----------

@@ -13,7 +13,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-# Smaller probabilities of the true class are raised to this, so one clip costs at most 27.64 nats.
+# Smaller probabilities of the true class are raised to this value. A clip therefore costs at most
+# 27.64 nats.
 _TINY = 1e-12
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put `model` into evaluation mode within the context, then restore each part's own mode."""
+    """Put `model` into evaluation mode within the context, then restore each module's mode."""
     training = [part for part in model.modules() if part.training]
     model.eval()
     try:

@@ -16,7 +16,7 @@ def required(module: str, *, extra: str, by: str, package: str | None = None) ->
     module : str
         Name of the module, e.g. ``"optuna"``.
     extra : str
-        The extra of ``modal-fusion`` that installs it.
+        The extra of the package ``modal-fusion`` that installs the module.
     by : str
         Feature that needs the module, as the subject of the message: ``"The tracker 'mlflow'"``.
     package : str, optional

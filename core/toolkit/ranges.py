@@ -1,4 +1,4 @@
-"""Checks of parameter ranges, written as the sentence that the error message shows."""
+"""Checks of parameter ranges that are given as a sentence, which error messages quote."""
 
 from __future__ import annotations
 
@@ -35,16 +35,17 @@ def check_ranges(owner: str, needs: str, parameters: Mapping[str, Any]) -> None:
     owner : str
         Name of the plugin for users.
     needs : str
-        Ranges joined by commas and "and", which the message quotes. Forms: ``a > 0``,
-        ``a and b >= 1``, ``0 <= a < 1``, ``1 <= a <= b``, ``a in [0, 1)``, ``a from 0 to below 1``
-        and ``a between 0 and 1``, which excludes both ends.
+        Ranges joined by commas and "and", which the message quotes. The accepted forms are
+        ``a > 0``, ``a and b >= 1``, ``0 <= a < 1``, ``1 <= a <= b``, ``a in [0, 1)``,
+        ``a from 0 to below 1`` and ``a between 0 and 1``, which excludes both ends.
     parameters : mapping
-        Parameter name -> value; other entries are ignored.
+        Values by parameter name; other entries are ignored.
 
     Raises
     ------
     ParameterError
-        If a value is out of range. The message has the ranges and the values in their order.
+        If a value is out of range. The message contains the ranges and the values, in the same
+        order.
     ValueError
         If the sentence has any other form.
     """

@@ -54,7 +54,7 @@ def as_type(data: Any, cls: type[T], file: Path) -> T:
 
 
 def _fault(text: str) -> str:
-    """Return a message of msgspec in the terms of JSON."""
+    """Return an error message of msgspec, with types named as in JSON."""
     match = _FIELD.search(text)
     field = match[1] if match else ""
     if missing := _MISSING.match(text):

@@ -21,14 +21,15 @@ def shapley_values(
     Parameters
     ----------
     worth : callable
-        v: members of a coalition, in the order of `players` -> a number, array or tensor.
+        The function v, which takes the members of a coalition in the order of `players`, and
+        returns a number, array or tensor.
     players : sequence of str
         Names of the M players.
 
     Returns
     -------
     dict
-        Player -> Shapley value, of the type that `worth` returns.
+        Shapley value by player, of the type that `worth` returns.
     """
     total = len(players)
     values = {

@@ -1,7 +1,7 @@
 """Tools for trackers: flat events, configurations and results, and a record of sent epochs.
 
 An event (:meth:`fusion.core.contracts.Tracker.epoch`) has all data of an epoch. A service that
-draws curves needs the numbers in the event and the name of their curve.
+draws curves needs the numbers in the event, and a name for the curve of each training.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ..contracts.errors import RunError
 from .run_files import read_json, write_json
 
-_KEYS = ("training", "epoch", "trial")  # identify an event; not measured
+_KEYS = ("training", "epoch", "trial")  # keys that identify an event, and hold no measured value
 
 
 def curve_of(event: Mapping[str, Any]) -> str:
@@ -34,8 +34,8 @@ def curve_of(event: Mapping[str, Any]) -> str:
 def scalars_of(event: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers that were measured in an epoch, by name.
 
-    Undefined values (None, NaN, infinity), text and nested values (figures by layer) are left
-    out. The run directory has all of them.
+    Undefined values (None, NaN, infinity), text and nested values (figures by layer) are left out.
+    The run directory has all values.
 
     >>> scalars_of({"training": "fold0/mel", "epoch": 1, "val_uar": 0.5, "val_loss": None,
     ...             "layers": {"mel": {"embed": [0.3, 0.01]}}})
@@ -101,8 +101,8 @@ def outcome_of(summary: Mapping[str, Any]) -> dict[str, float]:
 class Sent:
     """Record of the epochs that were sent to a service, in a file of the run directory.
 
-    A resumed run passes its past epochs to the trackers again, and services append. Without this
-    record every curve would have its points twice.
+    A resumed run passes its past epochs to the trackers again, and services append every epoch.
+    Without this record every curve would have its points twice.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ class Sent:
         self._file = file
         try:
             record: Mapping[str, Any] = read_json(run / file)
-        except RunError:  # nothing was sent, or the record is lost: send everything
+        except RunError:  # no epoch was sent, or the record is lost: send all epochs
             record = {}
         self.names: dict[str, str] = dict(record.get("names", {}))
         self._epochs: dict[str, int] = dict(record.get("epochs", {}))

@@ -23,8 +23,9 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
 
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        # safetensors' own writer makes files that only their owner can read, so write the bytes
-        # here. Copies are needed because it rejects tensors that share memory (tied weights).
+        # The writer of safetensors makes files that only their owner can read, so write the bytes
+        # here. Copies are needed because safetensors rejects tensors that share memory (tied
+        # weights).
         plain = {name: t.detach().cpu().contiguous().clone() for name, t in weights.items()}
         temporary.write_bytes(save(plain, metadata=dict(metadata)))
         temporary.replace(path)

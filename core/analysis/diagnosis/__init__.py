@@ -38,7 +38,8 @@ TRAINING_RULES: tuple[Rule, ...] = (
     fusion_rules.misplaced_trust,
     fusion_rules.memorised_head,
 )
-# A fault of a modality itself (_CAUSES) explains the _EFFECTS that the rules see in it.
+# A fault of a modality itself (_CAUSES) explains the effects (_EFFECTS) that the rules detect in
+# the same modality.
 _CAUSES = {"not_finite", "dead_branch", "frozen_branch", "mispaired", "swamping_bias",
            "scale_mismatch"}  # fmt: skip
 _EFFECTS = {"cold_start", "branch_imbalance", "architecture_imbalance", "overfitting_head",
@@ -46,7 +47,7 @@ _EFFECTS = {"cold_start", "branch_imbalance", "architecture_imbalance", "overfit
 # A branch that underfits its training clips also predicts validation clips badly.
 _SLOW = {"cold_start", "branch_imbalance"}
 _STILL = {"branch_imbalance", "held_back"}
-# These faults do not explain a fused model below its best single modality.
+# Faults that do not explain a fused model below its best single modality.
 _NO_REASONS = {"leaked_speakers", "duplicates", "label_noise"}
 
 
@@ -129,11 +130,12 @@ def _follows(finding: Finding, findings: Sequence[Finding]) -> bool:
     causes = {f.modality for f in findings if f.fault in _CAUSES and f.severity != "mild"}
     if finding.fault in _EFFECTS and causes and finding.modality in {None, *causes}:
         return True
-    # A branch that learns has far larger embeddings than one that does not.
+    # A branch that learns has far larger embeddings than a branch that does not learn.
     still = {f.modality for f in findings if f.fault in _STILL and f.severity != "mild"}
     if finding.fault == "scale_mismatch" and finding.numbers["learned"]:
         return bool(still - {finding.modality})
-    # Far too large embeddings saturate a branch. A branch that died otherwise has small ones.
+    # Far too large embeddings saturate a branch. A branch that died for another reason has small
+    # embeddings.
     large = {f.modality for f in findings if f.fault == "scale_mismatch" and f.severity != "mild"}
     if finding.fault == "dead_branch" and finding.modality in large:
         return True

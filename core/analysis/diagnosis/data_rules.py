@@ -1,4 +1,4 @@
-"""Rules on the clips, the labels and the features, most of them independent of the networks."""
+"""Diagnosis rules on clips, labels and features; most of the rules do not use the networks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from .findings import Finding, Severity
 from .thresholds import Thresholds
 from .views import cross_validated, linear_predictions, retrieval_ranks, standardised
 
-_SHOWN = 5  # clips
+_SHOWN = 5  # maximum number of clips that a finding names
 _MOST = 2000  # maximum number of clips that the pairing rule uses
 _FEWEST = 100  # minimum number of clips for the rules on pairs and on confident predictions
 _CONFIDENT = 0.2  # share of the clips that count as the most confident
-# Labels are judged by a modality only if its UAR is this far on the way from chance to 1.
+# A modality is used to judge labels only if its UAR is at least this share of the way from chance
+# to 1.
 _COMPETENT = 0.4
 
 
@@ -109,7 +110,7 @@ def mispaired(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         train = e.having(e.folds[0].split.train, a, b)
         if len(train) < _FEWEST:
             continue
-        if len(train) > _MOST:  # the cost is quadratic: each is compared with a fifth of them
+        if len(train) > _MOST:  # quadratic cost: each clip is compared with a fifth of the clips
             train = np.sort(np.random.default_rng(0).choice(train, _MOST, replace=False))
         share, worst = _random_share(*(standardised(e.views[m], train)[train] for m in (a, b)))
         if share <= t.paired_share:
@@ -117,8 +118,8 @@ def mispaired(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         alone = {m: e.val_uar(m) for m in (a, b)}
         m = min(alone, key=alone.__getitem__)
         weak = alone[m] < 1 / e.classes + 0.1 * (1 - 1 / e.classes)
-        # Two views with nothing in common look shuffled, too. Only a modality near chance is
-        # reported as wholly shuffled.
+        # Two views with nothing in common look like views of shuffled clips. Only a modality near
+        # chance is reported as wholly shuffled.
         if share >= 0.9 and not weak:
             continue
         names = tuple(e.data.clips[train[i]].name for i in np.argsort(-worst)[:_SHOWN])
@@ -140,9 +141,10 @@ def _random_share(
 ) -> tuple[float, npt.NDArray[np.float64]]:
     """Return the estimated share of randomly paired clips, and every clip's retrieval rank, (n,).
 
-    Half of the randomly paired clips have a rank above 0.5, and almost none of the others. The
-    estimate is therefore twice the share of ranks above 0.5 (a rank of 0.5 counts half). Ranks are
-    computed in both directions: the smaller share is returned, and for each clip the smaller rank.
+    Half of the randomly paired clips have a rank above 0.5. Almost no correctly paired clip has
+    such a rank. The estimate is therefore twice the share of ranks above 0.5 (a rank of 0.5 counts
+    half). The function computes ranks in both directions, and returns the smaller share and the
+    smaller rank of each clip.
     """
     both = [retrieval_ranks(x, y, np.random.default_rng(0)) for x, y in ((a, b), (b, a))]
     shares = [float(2 * (ranks > 0.5).mean() + (ranks == 0.5).mean()) for ranks in both]
@@ -150,7 +152,7 @@ def _random_share(
 
 
 def architecture_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Report modalities that, trained alone, are worse than a linear classifier."""
+    """Report modalities whose model, trained alone, is worse than a linear classifier."""
     for m, view in e.views.items():
         linear = _linear(e, m, view)
         alone, trained = 100 * e.val_uar(m), 100 * e.late_single(m, "train_uar")

@@ -1,4 +1,4 @@
-"""Data of one finished run that the diagnosis rules use; test clips are never part of it."""
+"""Data of a finished run for the diagnosis rules, without the run's test clips."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .views import Floats, pooled
 
 Record = Mapping[str, Any]
 _LATE = 0.2  # the last fifth of the epochs counts as "late"
-_MOST = 2000  # maximum number of training clips to fit a fresh head
+_MOST = 2000  # maximum number of training clips to which a fresh head is fitted
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Curve:
     summary: Record
 
     def late(self, key: str) -> float:
-        """Return a figure's mean over the last fifth of the epochs; NaN if no epoch recorded it."""
+        """Return the mean of a figure over the last fifth of the epochs; NaN if never recorded."""
         values = self.values(key)
         count = max(1, round(_LATE * len(self.records)))
         return float(np.mean(values[-count:])) if values else float("nan")
@@ -57,7 +57,10 @@ class Curve:
 
     @cached_property
     def layers(self) -> dict[str, dict[str, float]]:
-        """Largest relative change per step over all recorded epochs, by owner and layer."""
+        """Largest relative change per step over all recorded epochs, by modality and layer.
+
+        The layers of the fusion head have the key ``""`` instead of a modality.
+        """
         by_owner: dict[str, dict[str, float]] = {}
         for record in self.records:
             for owner, layers in record.get("layers", {}).items():
@@ -69,7 +72,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Fold:
-    """Trainings of one fold, and the predictions of their models on its validation clips."""
+    """Trainings of one fold, and predictions of the models on the fold's validation clips."""
 
     number: int
     split: Split
@@ -98,7 +101,10 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Blame:
-    """Results of the isolating experiment: validation UARs in points, 0 to 100.
+    """Validation UARs, in points (0 to 100), that show which part of a fused model loses UAR.
+
+    The isolating experiment starts from the pool of the single-modality models, and replaces one
+    part at a time by the same part of the fused model.
 
     Attributes
     ----------
@@ -128,10 +134,12 @@ class Evidence:
     data: RunData
     folds: Sequence[Fold]
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
-    # Modality -> layer -> number of weights; the key "" holds the head. Empty if unknown.
+    # Number of weights by modality and layer; the key "" holds the head. The dict is empty if the
+    # numbers are unknown.
     layer_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    missing: str = ""  # why `arrays` is empty
-    embed: Callable[[int], Embedded | None] | None = None  # fold -> embeddings of the fused model
+    missing: str = ""  # reason why `arrays` is empty
+    # Function from a fold number to embeddings.
+    embed: Callable[[int], Embedded | None] | None = None
 
     @property
     def modalities(self) -> list[str]:
@@ -186,7 +194,8 @@ class Evidence:
     def val_uar(self, model: str, *, everywhere: bool = False) -> float:
         """Return the validation UAR (0 to 1) of a model at its kept epoch, mean over folds.
 
-        A single modality is scored on the clips that have it, or with `everywhere` on all clips.
+        The model of a single modality is scored on the clips that have the modality. With
+        `everywhere`, the model is scored on all clips.
         """
         uars: list[float] = []
         for fold in self.folds:
@@ -204,8 +213,8 @@ class Evidence:
     def lost(self) -> float:
         """UAR of the best single modality or probe minus that of the fused scores, in points.
 
-        All are measured on validation, late in training. A modality that some clips lack counts
-        with its kept model on all clips instead.
+        All UARs are measured on validation clips, late in training. If some clips lack a modality,
+        the UAR of the modality's kept model on all clips is used instead.
         """
         # The fused scores cover all clips, so late figures count only for complete modalities.
         complete = [m for m in self.modalities if m not in self.data.absent]
@@ -218,7 +227,7 @@ class Evidence:
     def steps(self) -> float:
         """Number of training steps of the fused model's branches, mean over folds.
 
-        If the fused model starts from its baselines, their steps count too.
+        If the fused model starts from its baselines, the steps of the baselines count too.
         """
         totals: list[float] = []
         for fold in self.folds:
@@ -290,8 +299,8 @@ class Evidence:
     def trust(self) -> dict[str, float]:
         """Effective share of each modality in the fused scores on validation, mean over folds.
 
-        The shares are the weights of the strategy if it reports any. Otherwise they are measured
-        on the predictions of the fused model and of its probes.
+        If the strategy reports the weights of all modalities, the shares are the mean weights.
+        Otherwise the shares are measured on the predictions of the fused model and of its probes.
         """
         by_fold: list[npt.NDArray[Any]] = []
         for fold in self.folds:
@@ -308,7 +317,7 @@ class Evidence:
 
     @cached_property
     def blame(self) -> Blame:
-        """Isolating experiment: which part of the fused model loses points on validation."""
+        """Results of the isolating experiment, which shows the part that loses validation UAR."""
         return Blame(
             100 * self.val_uar(FUSED),
             self._fresh_head(),
@@ -330,7 +339,7 @@ class Evidence:
         return self.mean(uars)
 
     def having(self, clips: Indices, *modalities: str) -> Indices:
-        """Return the clips that have all of the modalities; other names are ignored."""
+        """Return the clips that have all of the modalities; names of no modality are ignored."""
         return having(self.data.absent, clips, modalities)
 
     @cached_property
@@ -419,10 +428,10 @@ def _curve(run: Run, training: Training) -> Curve:
 
 
 def _arrays(run: Run) -> tuple[dict[str, Arrays], str]:
-    """Return features by modality; or an empty dict and the reason if the cache lacks some.
+    """Return features by modality, or an empty dict and the reason if the cache lacks features.
 
-    Features of a speaker-adapted run are adapted with all speakers as the population, because
-    these arrays serve all folds at once.
+    Features of a speaker-adapted run are adapted with all speakers as the population, because the
+    same arrays serve all folds.
     """
     from ...contracts.errors import FusionError
 

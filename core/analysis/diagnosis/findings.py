@@ -48,7 +48,7 @@ class Finding:
     says : str
         The finding in one to three sentences, with the numbers.
     rule : str
-        The rule with its threshold, which the numbers meet.
+        The rule that `numbers` satisfy, with its threshold.
     modality : str or None
         The modality that has the fault; None for a fault of the fused model or the data.
     numbers : dict
@@ -56,9 +56,9 @@ class Finding:
     items : tuple of str
         Names of the first few clips, speakers or layers to which the finding refers.
     remedy : str
-        Advice in one or two sentences; empty if there is none.
+        Advice in one or two sentences; empty if no advice exists.
     command : str or None
-        Command line that applies the remedies; None if no remedy has anything to offer.
+        Command line that applies the remedies; None if no remedy for the fault is available.
     """
 
     fault: str
@@ -78,7 +78,7 @@ class Finding:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Sort key: the most severe findings first, and causes before their effects."""
+        """Sort key that puts severe findings first, and causes before their effects."""
         return SEVERITIES.index(self.severity), list(TITLES).index(self.fault)
 
     def with_remedy(self, remedy: str, command: str | None) -> Finding:
@@ -92,16 +92,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Findings of one run, with the measurements and thresholds behind them.
+    """Findings of one run, with the measurements and thresholds that the rules compared.
 
     Attributes
     ----------
     findings : tuple of Finding
         Most important first; empty if no rule detected a fault.
     signs : dict
-        Modality -> figure name -> mean over folds. The key ``""`` holds the fused model.
+        Mean over folds, by modality and figure name. The key ``""`` holds the fused model.
     thresholds : dict
-        Threshold name -> value that the rules compared with.
+        Value that the rules compared with, by threshold name.
     caveats : tuple of str
         Sentences to read with the findings: on the task, missing modalities and skipped rules.
     """

@@ -16,9 +16,9 @@ from .evidence import Evidence
 from .findings import Finding, Severity
 from .thresholds import Thresholds
 
-FEWEST_SPEAKERS = 6  # with fewer, no permutation of whole speakers can give p < 0.05
+FEWEST_SPEAKERS = 6  # with fewer speakers, no permutation of whole speakers can give p < 0.05
 _SEVERE = 10.0  # points
-# Parts of the isolating experiment: name in `numbers` -> name in the sentence.
+# Parts of the isolating experiment: names in the sentence, by name in `numbers`.
 _PARTS = {
     "the branches": "the branches",
     "whom the head trusts": "the trust that the head puts in each modality",
@@ -34,8 +34,9 @@ def held_back(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     for m in e.modalities:
         late = 100 * (e.late_single(m, "val_uar") - e.late(f"val_uar.{m}"))
         probe, alone, p, speakers = _probe_against_alone(e, m)
-        # The kept epoch of each training was chosen on these clips. The means over late epochs are
-        # free of that choice, so the smaller difference of the two counts.
+        # The kept epoch of each training was chosen on the validation clips. The means over late
+        # epochs do not depend on that choice. The rule therefore uses the smaller of the two
+        # differences.
         points = min([x for x in (alone - probe, late) if math.isfinite(x)])
         if not points >= t.held_points or not p < t.held_p:
             continue
@@ -57,7 +58,7 @@ def held_back(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _probe_against_alone(e: Evidence, m: str) -> tuple[float, float, float, int]:
-    """Return both UARs in points (probe, alone), their p-value, and the number of speakers."""
+    """Return both UARs in points (probe, alone), the p-value and the number of speakers."""
     probes: list[npt.NDArray[Any]] = []
     singles: list[npt.NDArray[Any]] = []
     clips: list[npt.NDArray[Any]] = []
@@ -155,8 +156,8 @@ def unexplained(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     """Report a fused model below the best single modality that no other finding explains.
 
     The isolating experiment finds the part of the model that loses most UAR. The experiment starts
-    from the pool of the single-modality models and replaces one part at a time by that of the
-    fused model. The differences therefore add up to the whole loss.
+    from the pool of the single-modality models, and replaces one part at a time by the same part of
+    the fused model. The differences therefore add up to the whole loss.
     """
     if not e.behind >= t.behind_points:
         return

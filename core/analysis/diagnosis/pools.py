@@ -1,6 +1,6 @@
 """Log-linear pools and linear heads that show which part of a fused model loses points.
 
-Every pool is evaluated on clips that its weights were not fitted to: one validation speaker is
+Every pool is evaluated on clips that were not used to fit its weights: one validation speaker is
 left out at a time.
 """
 
@@ -26,7 +26,7 @@ Targets = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class HeldOutPool:
-    """Log-linear pool whose weights were fitted to other speakers than the clips it predicts.
+    """Log-linear pool that predicts only speakers to whose clips its weights were not fitted.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ def held_out_pool(
     speakers: npt.NDArray[Any],
     present: Flags | None = None,
 ) -> HeldOutPool:
-    """Fit one pool per speaker to all other speakers, and predict that speaker's clips with it.
+    """Predict the clips of each speaker with a pool that is fitted to all other speakers.
 
     If there is only one speaker, the clips are divided into five parts instead of by speaker.
 
@@ -59,7 +59,7 @@ def held_out_pool(
     speakers : array
         (n,) speaker of each clip.
     present : array, optional
-        (n, M): whether the member has a prediction for the clip, that is, has its modality.
+        (n, M): whether the clip has the member's modality, so that the member can predict the clip.
     """
     groups = np.unique(speakers, return_inverse=True)[1]
     if groups.max(initial=0) == 0:
@@ -82,8 +82,9 @@ def measured_shares(
 ) -> Floats:
     """Return the effective share of each member in the fused scores, (M,).
 
-    Serves strategies that report no weights. The log-probabilities of the fused model, centred
-    over classes, are regressed on those of the members with non-negative weights.
+    The function is for strategies that report no weights. The function regresses the
+    log-probabilities of the fused model on the log-probabilities of the members, with non-negative
+    weights. All log-probabilities are centred over classes.
     """
     from scipy.optimize import nnls
 
@@ -95,7 +96,7 @@ def measured_shares(
 
 
 def _shares_of(members: Sequence[FloatArray], weights: Floats, present: Flags | None) -> Floats:
-    """Return the norm of each member's part of the scores over the sum of norms, (n, M)."""
+    """Return the norm of each member's part of the scores, divided by the sum of norms, (n, M)."""
     sizes = weights * np.linalg.norm(_centred(members, present), axis=2).T  # (n, M)
     total = sizes.sum(axis=1, keepdims=True)
     equal = 1 / len(members)

@@ -1,4 +1,4 @@
-"""Remedies for the findings of a diagnosis, sorted in the order of the attempts."""
+"""Remedies for the findings of a diagnosis, in the order in which a repair tries them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _first_line(remedy: type[Remedy]) -> str:
 def patient_of(
     config: RunConfig, spec: ModelSpec, registry: Registry, faults: Sequence[Fault]
 ) -> Patient:
-    """Return the description of a run that remedies receive."""
+    """Return the description of a run from which remedies derive their changes."""
     preferred: dict[str, str] = {}
     for branch in spec.branches:
         modality = branch.modality.name

@@ -11,7 +11,8 @@ from ...contracts.errors import ParameterError
 class Thresholds:
     """Thresholds of the diagnosis rules (docs/reference/diagnosis.md has the reasons).
 
-    Set with ``fusion diagnose --set diagnosis.NAME=VALUE``.
+    The option ``fusion diagnose --set diagnosis.NAME=VALUE`` sets a threshold. In the descriptions,
+    "this" is the value of the threshold.
 
     Parameters
     ----------
@@ -19,11 +20,11 @@ class Thresholds:
         Scale mismatch: the sizes of the inputs (as the branches see them) or of the embeddings of
         two modalities differ by this factor or more.
     bias_ratio : float
-        Swamping bias: the mean of the embeddings is at least this many times their spread around
-        it.
+        Swamping bias: the mean of the embeddings is at least this many times the spread around the
+        mean.
     dead_rank : float
-        Dead branch: the effective rank of its embeddings is at most 1, or at most this share of
-        their size.
+        Dead branch: the effective rank of its embeddings is at most 1, or at most this share of the
+        embedding size.
     still_share : float
         Frozen branch: at least this share of a branch's layers or weights never moves.
     still_update : float
@@ -31,8 +32,8 @@ class Thresholds:
     gradient_ratio : float
         Branch imbalance: the median gradient norms of two branches differ by this factor or more.
     learned_share : float
-        Cold start, branch imbalance: in the joint training the training UAR of a branch above
-        chance is below this share of that of the modality trained alone.
+        Cold start, branch imbalance: the training UAR above chance of a branch in the joint
+        training is below this share of the training UAR above chance of the modality trained alone.
     gap_points : float
         Over-fitting head: the gap between training and validation UAR of the fused scores exceeds
         the gap of the best probe by at least this many points.
@@ -60,27 +61,29 @@ class Thresholds:
         points below the pool of the probes.
     behind_points : float
         Unexplained loss: the fused model is at least this many points below the best single
-        modality on validation. With a smaller loss, branch held back, misplaced trust and
-        memorised head are mild.
+        modality on validation. With a smaller loss, findings of branch held back, misplaced trust
+        and memorised head are mild.
     linear_points : float
         Architecture imbalance: a modality alone is at least this many points below a linear
         classifier on the same features, on validation.
     unfitted_points : float
-        Architecture imbalance: alternatively, the UAR of the branch on its own training clips is
-        at least this many points below the cross-validated UAR of a linear classifier on them.
+        Architecture imbalance: alternatively, the UAR of the branch on its own training clips is at
+        least this many points below the cross-validated UAR of a linear classifier on the same
+        clips.
     linear_p : float
         Architecture imbalance: the p-value for `linear_points` is below this (exact sign test on
-        the clips that exactly one of the two classifies correctly).
+        the clips that exactly one of branch and linear classifier predicts correctly).
     paired_share : float
-        Mispaired modalities: more than this share of the clips can't be distinguished from
-        randomly paired ones.
+        Mispaired modalities: more than this share of the clips can't be distinguished from randomly
+        paired clips.
     noise_share : float
         Label noise: at least this share of the most confident predictions on validation is wrong.
     duplicate_share : float
-        Duplicated clips: more than this share of the clips is severe; any copy is reported.
+        Duplicated clips: copies of more than this share of the clips are a severe fault; any copy
+        is reported.
     fewest_steps : float
-        Trainings with fewer steps are judged only by their data, because their branches have
-        hardly learned.
+        Trainings with fewer steps than this are judged only by their data, because their branches
+        have hardly learned.
     """
 
     scale_ratio: float = 10.0

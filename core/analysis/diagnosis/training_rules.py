@@ -37,7 +37,8 @@ def dead_branch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 def _is_dead(e: Evidence, t: Thresholds, m: str) -> bool:
     """Return True if a branch is dead in the joint training, unless it is alive when trained alone.
 
-    The fusion suppresses a branch that is alive when trained alone, which is another fault.
+    If a branch is alive when trained alone, the fusion suppresses the branch. That suppression is
+    another fault.
     """
     limit = max(1.0, t.dead_rank * e.spec.dim)
     rank, alone = e.late(f"rank.{m}"), e.late_single(m, f"rank.{m}")
@@ -129,8 +130,9 @@ def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     inputs = {
         m: math.hypot(e.inputs(m, "seen", "mean"), e.inputs(m, "seen", "std")) for m in e.modalities
     }
-    # A large constant part is another fault (swamping bias). Too large embeddings may be dead at
-    # the end of the training, so they are compared after the first epoch as well.
+    # A large constant part is another fault (swamping bias). A branch with too large embeddings may
+    # be dead at the end of the training. Embeddings are therefore compared after the first epoch as
+    # well.
     at_first = {m: e.first(f"norm.{m}") for m in e.modalities if _offset(e, m) < t.bias_ratio}
     late = {m: e.late(f"spread.{m}") for m in e.modalities}
     for label, sizes in (
@@ -139,8 +141,8 @@ def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         ("embeddings at the end of the training", late),
     ):
         positive = {m: s for m, s in sizes.items() if math.isfinite(s) and s > 0}
-        # A dead branch has small embeddings because it is dead, which is another fault. Only the
-        # largest branch may be dead here: too large embeddings can kill it.
+        # A dead branch has small embeddings as an effect of another fault. Only the branch with the
+        # largest embeddings may be dead here, because too large embeddings can kill a branch.
         positive = {
             m: s
             for m, s in positive.items()
@@ -152,8 +154,8 @@ def scale_mismatch(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         largest = max(positive, key=positive.__getitem__)
         smallest = min(positive, key=positive.__getitem__)
         severity: Severity = "severe" if ratio >= 3 * t.scale_ratio else "moderate"
-        # A branch that learns within the first epoch has large embeddings after it, so learning
-        # can look like a scale mismatch. The sizes of inputs do not depend on learning.
+        # A branch that learns within the first epoch has large embeddings after that epoch, so
+        # learning can look like a scale mismatch. The sizes of inputs do not depend on learning.
         learned = sizes is late or (sizes is at_first and severity == "moderate")
         outlier = _outlier(positive)
         if learned and e.lost < t.loss_points and not _is_dead(e, t, outlier):
@@ -239,9 +241,10 @@ def branch_imbalance(e: Evidence, t: Thresholds) -> Iterable[Finding]:
 
 
 def _learned(e: Evidence) -> dict[str, float]:
-    """Return training UAR above chance in the joint training as a share of that alone, by modality.
+    """Return training UARs above chance, joint training divided by single-modality training.
 
-    A modality that hardly learns alone (training UAR at most 0.1 above chance) is left out.
+    The ratios are by modality. A modality that hardly learns alone (training UAR at most 0.1 above
+    chance) is left out.
     """
     chance = 1 / e.classes
     shares: dict[str, float] = {}
@@ -276,7 +279,8 @@ def overfitting_head(e: Evidence, t: Thresholds) -> Iterable[Finding]:
     if len(probes) < 2:
         return
     train, val = 100 * e.late("train_uar"), 100 * e.late("val_uar")
-    # The gap of a modality that some clips lack is measured on fewer clips, so prefer the others.
+    # The gap of a modality that some clips lack is measured on fewer clips, so prefer complete
+    # modalities.
     complete = [m for m in probes if m not in e.data.absent] or list(probes)
     best = max(complete, key=probes.__getitem__)
     own_gap = max(0.0, 100 * e.late(f"train_uar.{best}") - probes[best])

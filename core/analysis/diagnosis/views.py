@@ -66,8 +66,9 @@ def standardised(x: Floats, train: Indices) -> Floats:
 def ridge(x: Floats, y: Floats, test: Floats) -> Floats:
     """Fit ridge regression of `y` (n, T) on `x` (n, P), and return predictions for `test`, (k, T).
 
-    The penalty with the smallest leave-one-out error is chosen, in closed form. The cost is linear
-    in the number of clips, because the size P of a view does not grow with it.
+    The function chooses the penalty with the smallest leave-one-out error. This error has a closed
+    form. The cost is linear in the number of clips, because the size P of a view does not grow with
+    it.
     """
     mean = y.mean(axis=0)
     u, sizes, vt = np.linalg.svd(x, full_matrices=False)  # (n, r), (r,), (r, P)
@@ -117,8 +118,9 @@ def retrieval_ranks(a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
 
     The up to 16 main components of `b` are regressed on `a` with five-fold cross-validation. The
     rank of a clip is the share of the other clips of its fold whose `b` is nearer to the prediction
-    than its own `b`. Two views of one recording share its length, level and voice whatever the
-    class, so their mean rank is near 0. For random pairs the mean is 0.5.
+    than the clip's own `b`. Both views of a recording depend on its length, level and voice, even
+    within one class. The mean rank of correct pairs is therefore near 0. The mean rank of random
+    pairs is 0.5.
 
     Parameters
     ----------

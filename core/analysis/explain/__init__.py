@@ -1,17 +1,19 @@
 """Contribution of each modality and channel to the predictions of a finished run's models.
 
-Three measures answer three questions, because no single figure answers all of them:
+Three measures answer three questions, because no single measure answers all of them:
 
-* How much of the score is due to each modality? Shapley values: the gain from adding the modality,
-  averaged over every order in which the modalities can be added (Shapley 1953).
-* How much worse is the model without a modality or channel? Its values are replaced by their
-  training mean, and by those of other clips (Breiman 2001, *Random forests*, sec. 10); the model
-  is not retrained. A mean may be unlike all training inputs; another clip's values are real but may
-  not fit the rest of the input. If the two drops disagree, trust neither alone.
-* Which inputs do the predictions depend on? Integrated gradients (Sundararajan 2017).
+* How much of the score is due to each modality? The Shapley value is the gain from adding the
+  modality, averaged over every order in which the modalities can be added (Shapley 1953).
+* How much worse is the model without a modality or channel? One drop replaces the values of the
+  modality or channel by their training mean. The other drop uses the values of other clips
+  (Breiman 2001, *Random forests*, sec. 10). The model is not retrained. A training mean may
+  be unlike all training inputs. The values of another clip are real, but may not fit the rest of
+  the input. If the two drops disagree, trust neither alone.
+* Which inputs do the predictions depend on? Integrated gradients divide a class's log-probability,
+  relative to that of the mean input, among all input values (Sundararajan 2017).
 
-All three describe the models, not the speech. If two channels are redundant, a model may use
-either, and removing one costs nothing while the other is present.
+All three measures describe the models, not the speech. If two channels are redundant, a model may
+use either channel. Removing one channel then costs nothing while the other channel is present.
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def explain(
     permutations: int = PERMUTATIONS,
     jobs: int = 1,
 ) -> Explanation:
-    """Explain a run's trained models, each on the clips of the fold it belongs to.
+    """Explain the trained models of a run, each model on clips of its own fold.
 
     :func:`fusion.explain` documents the arguments and the errors.
     """
@@ -140,7 +142,7 @@ class _ExplainFold:
 
 
 def permuted(clips: int, permutations: int, fold: int) -> npt.NDArray[np.int64]:
-    """Return, for each permutation and clip, the clip whose values replace it, (R, n) int64."""
+    """Return the clip whose values replace each clip in each permutation, (R, n) int64."""
     rng = np.random.default_rng([SEED, fold])
     return np.array([rng.permutation(clips) for _ in range(permutations)], dtype=np.int64)
 
@@ -151,7 +153,7 @@ def permuted(clips: int, permutations: int, fold: int) -> npt.NDArray[np.int64]:
 def _notes(
     run: Run, device: str | None, spec: ModelSpec, part: str, evidence: Sequence[Evidence]
 ) -> tuple[str, ...]:
-    """Return the caveats that apply to an explanation, one sentence or two each."""
+    """Return the caveats that apply to an explanation, of one or two sentences each."""
     notes = [sentence] if (sentence := task_sentence(run.config.adapt)) else []
     if len(spec.branches) > 1:
         notes += absence_notes(

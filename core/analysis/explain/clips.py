@@ -53,9 +53,9 @@ class ClipExplanation:
         The most probable class. None if the recording could not be explained; then only `path`
         and `error` are meaningful.
     probabilities : dict
-        Class -> probability.
+        Probability by class.
     shapley : dict
-        Modality -> Shapley value for the label's probability; the values sum to that probability
+        Shapley value for the label's probability, by modality; the values sum to that probability
         minus `none`.
     none : float
         The label's probability when the strategy sees no modality.
@@ -107,7 +107,7 @@ class ClipExplainer(Predictor):
     run : Run
         A finished run directory; the plugins that the run used must be installed.
     axes : mapping, optional
-        Modality -> name of the axis whose entries are explained; ``"channel"`` by default.
+        Name of the axis whose entries are explained, by modality; ``"channel"`` by default.
     device : str
         Device to compute on, or ``"auto"``.
 
@@ -139,12 +139,12 @@ class ClipExplainer(Predictor):
 
     @property
     def modalities(self) -> list[str]:
-        """Modalities that the chosen model takes."""
+        """Modalities that the chosen model uses."""
         return self._model.modalities
 
     @property
     def notes(self) -> list[str]:
-        """Caveats on these figures."""
+        """Caveats on the figures of an explanation."""
         if len(self.modalities) == 1:
             return [
                 *self.task,

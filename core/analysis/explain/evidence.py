@@ -26,8 +26,8 @@ Floats = npt.NDArray[np.floating]
 class Evidence:
     """Predictions and gradients of one model on n clips.
 
-    Sizes: G groups of its input, R permutations, C classes. `log_probabilities`, `left_out` and
-    `permuted` hold log-probabilities.
+    The sizes are G groups of input values, R permutations and C classes. `log_probabilities`,
+    `left_out` and `permuted` hold log-probabilities.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Evidence:
     log_probabilities : array
         (n, C): predictions for the unchanged clips.
     subsets : dict of array
-        Set of modalities that the strategy may use -> probabilities (n, C); all subsets,
+        Probabilities (n, C) by the set of modalities that the strategy may use, for all subsets
         including the empty set.
     left_out : array
         (G, n, C): predictions with the group at its training mean.
@@ -44,7 +44,7 @@ class Evidence:
         (G, R, n, C): predictions with the values of the group permuted over the n clips.
     signed, absolute : array
         (G, n): integrated gradients of the log-probability of the most probable class, in nats,
-        summed over the group; of `absolute`, the absolute values are summed.
+        summed over the group. `absolute` sums absolute values.
     difference, gap : array
         (n,): the explained log-probability minus its value with all inputs at their mean, and
         the sum of the gradients minus this difference.
@@ -84,7 +84,8 @@ def gather(
     groups : sequence of Group
         Groups of input values to explain.
     replacements : array
-        (R, n) int64: for each permutation and clip, the row of `inputs` that replaces its values.
+        (R, n) int64: for each permutation and clip, the row of `inputs` whose values replace those
+        of the clip.
     """
     with model.evaluating():
         rows = [

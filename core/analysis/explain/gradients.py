@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .model import Inputs
 
-# In a trained ReLU network 32 points suffice for five clips in six, 128 for nearly all clips.
+# In a trained ReLU network 32 points suffice for five clips in six, and 128 points for nearly all
+# clips.
 STEPS = (32, 128)
 TOLERANCE = 0.02
 
@@ -27,7 +28,7 @@ class Attribution:
     difference : Tensor
         (B,): score of the input minus score of the baseline 0.
     gap : Tensor
-        (B,): sum of all values minus `difference`; the error of the numerical integral.
+        (B,): sum of all values minus `difference`, which is the error of the numerical integral.
     steps : Tensor
         (B,) int64: number of points at which the gradient was evaluated.
     """
@@ -48,16 +49,18 @@ def integrated_gradients(
 ) -> Attribution:
     """Return the input times the mean gradient on the straight line from zero to the input.
 
-    phi_i = x_i * integral over t from 0 to 1 of d f(t x) / d x_i (Sundararajan, Taly and Yan
-    2017, *Axiomatic attribution for deep networks*, eq. 1). The baseline is 0, which for
-    standardised inputs is the mean of the training clips. The values sum to f(x) - f(0). The
-    integral is a Gauss-Legendre sum. In networks with kinks (ReLU) some clips need more points
-    than others, so a clip whose sum is inaccurate is computed again with the next number of points.
+    phi_i = x_i * integral over t from 0 to 1 of d f(t x) / d x_i (Sundararajan, Taly and Yan 2017,
+    *Axiomatic attribution for deep networks*, eq. 1). The baseline is 0, which for standardised
+    inputs is the mean of the training clips. The values sum to f(x) - f(0). The integral is
+    approximated by a Gauss-Legendre sum. In networks with kinks (ReLU), some clips need more points
+    than others. A clip whose sum is inaccurate is therefore computed again with the next number of
+    points.
 
     Parameters
     ----------
     scores : callable
-        Inputs -> (B, C); each row must depend on its own clip only (evaluation mode).
+        Function from inputs to scores (B, C). Each row must depend only on its own clip (evaluation
+        mode).
     inputs : dict of Tensor
         Standardised inputs, (B, *shape) float.
     targets : Tensor
@@ -65,7 +68,8 @@ def integrated_gradients(
     steps : sequence of int
         Numbers of points to try, in this order.
     tolerance : float
-        A clip is finished when its gap is at most this times the larger of 1 and its difference.
+        A clip is finished when its gap is at most `tolerance` times the larger of 1 and its
+        difference.
     """
     with torch.no_grad():
         blank = scores({key: torch.zeros_like(x) for key, x in inputs.items()})

@@ -83,7 +83,7 @@ def groups_of(
     channels: Mapping[str, Sequence[str]],
     axes: Mapping[str, str] | None = None,
 ) -> list[Group]:
-    """Return every modality, each followed by its parts and by the groups that pool them.
+    """Return every modality, each followed by its parts and by the groups that pool parts.
 
     A modality without the axis, or with a single entry on it, has no parts.
 
@@ -92,9 +92,9 @@ def groups_of(
     modalities : sequence of Modality
         Modalities of the model.
     channels : mapping
-        Modality -> names of the entries of its ``"channel"`` axis; may be empty.
+        Names of the entries of the ``"channel"`` axis, by modality; may be empty.
     axes : mapping, optional
-        Modality -> name of the axis to divide it along; ``"channel"`` by default.
+        Name of the axis along which a modality is divided, by modality; ``"channel"`` by default.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def groups_of(
 
 
 def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
-    """Divide one axis into parts, followed by the groups that pool them."""
+    """Divide one axis into parts; return the parts, then the groups that pool parts."""
     size, meaning = modality.shape[axis], modality.axes[axis]
     if names and len(names) != size:
         raise PluginError(
@@ -152,7 +152,7 @@ def _parts(modality: Modality, axis: int, names: Sequence[str]) -> list[Group]:
 
 
 def _beginnings(words: Sequence[Sequence[str]]) -> dict[str, list[int]]:
-    """Group the entries of a long axis by the first words of their names; keys are these words.
+    """Group the entries of a long axis by the first words of their names, which are the keys.
 
     Keys have as many words as possible with at most `MAX_PARTS` parts. The result is empty in four
     cases: every entry can be a separate part, names differ in their number of words, all names

@@ -16,7 +16,7 @@ Inputs = dict[tuple[int, str], Tensor]
 
 
 class Explained:
-    """Combination of trained models: a single model, a fold's ensemble, or one choice per fold.
+    """Combination of trained models: one model, a fold's ensemble, or the chosen models of folds.
 
     The computation is in float32, whatever the precision of the training.
 
@@ -55,7 +55,7 @@ class Explained:
         }
 
     def represent(self, inputs: Inputs) -> Inputs:
-        """Return the embeddings of standardised inputs, or maps if the strategy takes maps."""
+        """Return the embeddings of standardised inputs, or feature maps for strategies on maps."""
         represented: Inputs = {}
         for (k, m), x in inputs.items():
             model = self.parts[k].model
@@ -97,6 +97,7 @@ class Explained:
             for part in self.parts:
                 stack.enter_context(evaluating(part.model))
                 recurrent |= any(isinstance(layer, nn.RNNBase) for layer in part.model.modules())
-            # cuDNN's recurrent layers have no backward pass in evaluation mode; torch's own have.
+            # In evaluation mode, recurrent layers of cuDNN have no backward pass, but those of
+            # PyTorch do.
             stack.enter_context(torch.backends.cudnn.flags(enabled=not recurrent))
             yield

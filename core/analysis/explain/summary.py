@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Mean and sample standard deviation over permutations; the deviation is NaN for only one."""
+    """Mean and sample standard deviation over permutations; the deviation of one value is NaN."""
 
     mean: float
     deviation: float
@@ -49,7 +49,7 @@ class Contribution:
         Integrated gradients of the predicted class's log-probability, in nats, summed over the
         group and averaged over clips.
     absolute : float
-        The absolute values of these gradients, summed over the group and averaged over clips.
+        Absolute values of the integrated gradients, summed over the group and averaged over clips.
     share : float
         `absolute` as a share of the sum over all modalities, in [0, 1]; NaN if the sum is 0.
     """
@@ -71,13 +71,13 @@ class Shares:
     Attributes
     ----------
     all, none : float
-        Mean probability when the strategy sees all modalities, and when it sees none. The values
-        sum to their difference.
+        Mean probability when the strategy sees all modalities, and when it sees none. The Shapley
+        values sum to `all` minus `none`.
     values : dict
-        Modality -> Shapley value, mean over clips.
+        Mean Shapley value over clips, by modality.
     by_class : dict
-        Class -> modality -> mean over the clips with that class; a class without clips is left
-        out.
+        Mean Shapley value over the clips of a class, by class and modality; a class without clips
+        is left out.
     """
 
     all: float
@@ -120,7 +120,7 @@ class Explanation:
     log_probability : float
         Mean log-probability of the true class, in nats.
     uar_shapley : dict
-        Modality -> Shapley value for the UAR; the values sum to the UAR minus chance.
+        Shapley value for the UAR, by modality; the values sum to the UAR minus chance.
     true, predicted : Shares
         Shapley values for the probability of the true and of the most probable class.
     contributions : tuple of Contribution
@@ -129,7 +129,7 @@ class Explanation:
         Mean log-probability of the predicted class minus its value with all inputs at their
         training mean; mean and largest absolute error of the integrated gradients' sum.
     notes : tuple of str
-        Caveats on these figures.
+        Caveats on the figures of the explanation.
     clips : tuple of ClipRow
         Rows of all clips, fold by fold.
     """

@@ -5,7 +5,7 @@
     run_data          the data of a finished run
     drawing, charts   figures in the page's colours, and the kinds of figures
     learning, predictions, examples, costs, repeat    contents of the sections
-    page, templates/  jinja2's environment, and the templates of the pages
+    page, templates/  the environment of jinja2, and the templates of the pages
     single, several   the report of one run, the comparison of several
 """
 

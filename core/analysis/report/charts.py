@@ -99,7 +99,7 @@ def _paint_line(axes: Axes, line: Line, scale: float) -> None:
         return
     if (
         len(line.folds) > 1 and line.mark.dashes == "-"
-    ):  # bands of dashed lines would hide those of solid ones
+    ):  # bands of dashed lines would hide the bands of solid lines
         axes.fill_between(
             epochs, scale * low, scale * high, color=line.mark.colour, alpha=0.15, linewidth=0
         )
@@ -111,7 +111,7 @@ def _paint_line(axes: Axes, line: Line, scale: float) -> None:
 
 
 def spread(folds: Sequence[Floats]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Return epochs, and lowest, mean and highest value over the folds with that epoch, (E,)."""
+    """Return epochs, and the lowest, mean and highest value over folds at each epoch, (E,) each."""
     values: dict[float, list[float]] = {}
     for fold in folds:
         for epoch, value in fold.tolist():
@@ -229,7 +229,7 @@ def dot_rows(
 
 
 def reliability(bins: Floats, *, colour: str, label: str) -> Markup:
-    """Draw accuracy over confidence: one dot per bin, and the diagonal where both are equal.
+    """Draw accuracy over confidence: one dot per bin, and the diagonal of equal values.
 
     The size of a dot grows with the number of clips in its bin.
 
@@ -273,7 +273,7 @@ def scattered(
 
 
 def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: str) -> Markup:
-    """Draw persistence diagrams, (n, 2) birth and death each, as persim lays them out.
+    """Draw persistence diagrams, (n, 2) birth and death each, in the layout of persim.
 
     Both axes have the same scale and range. Points on the diagonal have no lifetime, and points
     that never die are on a line near the top.
@@ -289,7 +289,7 @@ def diagrams(groups: Sequence[tuple[Mark, Floats]], *, x: str, y: str, label: st
         plot_diagrams(
             bars,
             xy_range=None if high > low else [low - 1, low + 1] * 2,  # persim needs a range above 0
-            colormap={},  # its own style would override the page
+            colormap={},  # persim's own style would override the page's style
             legend=False,
             ax=axes,
         )

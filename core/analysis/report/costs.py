@@ -67,7 +67,7 @@ def inputs(run: ReadRun) -> list[list[str]]:
 
 
 def channels(run: ReadRun, extractors: Mapping[str, Extractor]) -> dict[str, list[list[str]]]:
-    """Return rows of :func:`inputs` per channel, by modality, for modalities with several."""
+    """Return rows of :func:`inputs` per channel, for modalities with several channels."""
     rows: dict[str, list[list[str]]] = {}
     for modality, stages in _inputs(run).items():
         names = extractors[modality].channels if modality in extractors else ()
@@ -87,7 +87,7 @@ def _inputs(run: ReadRun) -> Record:
 
 
 def _stages(run: ReadRun) -> dict[str, str]:
-    """Return the names on the page of the stages in training.json, by stage."""
+    """Return the names that the page shows for the input stages in training.json, by stage."""
     return {"raw": task_name(run.config.adapt) or "as stored", "seen": "standardised"}
 
 

@@ -1,7 +1,8 @@
 """Small vector figures with the colours of the page and the font of the browser.
 
-matplotlib draws with placeholder colours. They are replaced by colours of the page's style sheet,
-which has a light and a dark version. pyplot is not used: no window, no global state.
+matplotlib draws with placeholder colours. This module replaces the placeholders by colours of the
+page's style sheet. The style sheet has a light and a dark version. pyplot is not used, because it
+opens windows and has global state.
 """
 
 from __future__ import annotations
@@ -176,7 +177,7 @@ def draw(
         axes.patch.set_alpha(0)
         paint(axes)
         axes.set(xlabel=x, ylabel=y)
-        # Compute the layout once here: savefig would draw everything twice to find it.
+        # Compute the layout once here: savefig would draw everything twice to find the layout.
         figure.get_layout_engine().execute(figure)  # type: ignore[union-attr]
         figure.set_layout_engine("none")
         file = io.StringIO()

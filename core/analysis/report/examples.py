@@ -36,7 +36,7 @@ class Example(NamedTuple):
 
 
 class View(NamedTuple):
-    """Section of one modality: clips with one picture each in a row, or with several pictures."""
+    """Section of one modality: one picture per clip in a row, or several pictures per clip."""
 
     modality: str
     row: Sequence[Figure] = ()

@@ -19,7 +19,7 @@ Marks = list[tuple[str, Mark]]
 
 
 def scores(run: ReadRun) -> list[Figure]:
-    """Draw UAR over the epochs: of the fused model, its probes, and each modality trained alone."""
+    """Draw the UAR over epochs of the fused model, its probes and each modality trained alone."""
     return _panels(run, "uar", y="UAR (%)", scale=100, level=(1 / len(run.classes), "chance"))
 
 
@@ -40,7 +40,7 @@ def marks(run: ReadRun) -> Marks:
 
 
 def has_start(run: ReadRun) -> bool:
-    """Return True if the fused model has an epoch 0: its scores at the start from the baselines."""
+    """Return True if the fused model starts from its baselines, and thus has scores of epoch 0."""
     return any("start" in run.summaries.get(Training(f, FUSED), {}) for f in range(run.folds))
 
 
@@ -166,7 +166,7 @@ def inside(run: ReadRun) -> list[Figure]:
 
 
 def balancers(run: ReadRun) -> list[Figure]:
-    """Draw the figures that balancers recorded: all whose names the training loop does not use."""
+    """Draw the figures that balancers recorded, whose names the training loop does not use."""
     standard = {record.metric for record in _RECORDED} | _NO_FIGURE
     keys = [key for fold in run.records(FUSED) for record in fold for key in record]
     metrics = dict.fromkeys(_without_modality(key, run.modalities) for key in keys)

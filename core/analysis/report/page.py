@@ -33,7 +33,8 @@ class Image(NamedTuple):
     ratio : float
         Width over height.
     rings : sequence of (float, float)
-        Points to mark by rings: distance from the left and from the top, if the image is 100 high.
+        Points to mark by rings: distances from the left and from the top, in hundredths of the
+        image height.
     """
 
     png: str
@@ -52,7 +53,7 @@ class Figure(NamedTuple):
 
 
 def render(template: str, **variables: Any) -> str:
-    """Return a page: the template filled in; jinja2 escapes every text that is not markup."""
+    """Return the filled-in template as a page; jinja2 escapes every text that is not markup."""
     return with_own_ids(readable(environment().get_template(template).render(variables)))
 
 

@@ -20,9 +20,9 @@ from .drawing import Mark, colour_of, dot_of
 from .page import Figure, percent
 from .run_data import ModelPredictions, ReadRun
 
-_ALL_PATTERNS = 3  # with at most so many modalities, every combination is a row
+_ALL_PATTERNS = 3  # with at most this many modalities, every combination is a row
 BINS = 15  # bins of the calibration error
-ENDS = 30  # speakers shown at either end if there are more than twice as many
+ENDS = 30  # speakers shown at either end if the run has more than twice this number
 
 
 class Pattern(NamedTuple):
@@ -32,11 +32,11 @@ class Pattern(NamedTuple):
     ----------
     name : str
         The correct modalities, such as ``"only mel"`` or ``"none"``. With more than three
-        modalities, the number of correct ones.
+        modalities, the number of correct modalities.
     clips : int
         Number of clips.
     correct : dict
-        Model -> number of these clips that it classifies correctly.
+        Number of the pattern's clips that a model classifies correctly, by model.
     """
 
     name: str
@@ -81,7 +81,7 @@ def _pattern_name(right: Sequence[bool], modalities: Sequence[str]) -> str:
 
 
 def oracle_uar(per_clip: SavedPredictions, modalities: Sequence[str]) -> float:
-    """Return the UAR if a clip counts as correct when any modality alone is correct."""
+    """Return the oracle UAR: a clip counts as correct if any modality alone is correct."""
     return float(uar(per_clip.oracle(modalities).sum(axis=0)))
 
 
@@ -140,7 +140,7 @@ def disagreements(run: ReadRun, predicted: ModelPredictions) -> list[list[str]]:
 
 
 def gains(run: ReadRun, predicted: ModelPredictions) -> Floats:
-    """Return each speaker's UAR of the fused minus the best single model, (S,), in sorted order."""
+    """Return each speaker's UAR of the fused minus the best single model, (S,), by speaker."""
     single, fused = (
         uar_by_speaker(predicted.per_clip, m) for m in (run.results.best_single, FUSED)
     )
@@ -148,7 +148,7 @@ def gains(run: ReadRun, predicted: ModelPredictions) -> Floats:
 
 
 def speakers(run: ReadRun, predicted: ModelPredictions) -> Markup:
-    """Draw the scores of each speaker, sorted by gain; only the extremes if there are many."""
+    """Draw the scores of each speaker, sorted by gain; of many speakers, only the extremes."""
     names = np.unique(predicted.per_clip.speakers)
     shown = np.argsort(-gains(run, predicted), kind="stable")
     if len(shown) > 2 * ENDS:

@@ -36,7 +36,8 @@ def facts(run: ReadRun) -> list[list[str]]:
 def command_line(run: ReadRun, registry: Registry | None) -> str:
     """Return the command that reproduces a run, without settings that have their default value.
 
-    If a plugin can't be loaded, its defaults are unknown, and the command has all its settings.
+    If a plugin can't be loaded, its defaults are unknown, and the command contains all settings of
+    the plugin.
     """
     config = run.config
     arguments = ["fusion", "run"]
@@ -89,7 +90,7 @@ def _defaults(run: ReadRun, owner: str, registry: Registry | None) -> Mapping[st
 
 
 def _branch_defaults(run: ReadRun, modality: str, registry: Registry) -> Mapping[str, Any]:
-    """Return a branch's defaults, with the parameters that its extractor recommends for it."""
+    """Return a branch's default parameters, with the values that the extractor recommends."""
     branches = run.record.model.branches
     branch = next(b.branch for b in branches if b.modality.name == modality)
     extractor = registry.extractor(modality)

@@ -1,4 +1,4 @@
-"""Data of a finished run for the report, read once from its files; None for a missing file."""
+"""Data of a finished run for the report; the data of a missing file are None."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ModelPredictions:
     per_clip : SavedPredictions
         Fold, speaker and class of each clip, and the class that each model predicts.
     probabilities : dict of array
-        Model -> (n, C) float64.
+        Probabilities (n, C) float64, by model.
     """
 
     per_clip: SavedPredictions
@@ -70,10 +70,10 @@ class ReadRun:
     predictions : ModelPredictions or None
         Contents of predictions.csv.
     epochs : dict
-        Training -> records of its epochs; for a tuned training, those of the chosen trial. A fused
-        model that starts from the baselines has an epoch 0.
+        Records of the epochs, by training. For a tuned training, the records are those of the
+        chosen trial. A fused model that starts from the baselines has an epoch 0.
     summaries : dict
-        Training -> contents of its training.json.
+        Contents of training.json, by training.
     diagnosis : dict or None
         Contents of diagnosis.json.
     """

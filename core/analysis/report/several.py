@@ -100,7 +100,7 @@ def differences(runs: Runs) -> tuple[dict[str, Comparison], list[str]]:
     Returns
     -------
     dict
-        Title -> paired comparison, for pairs of runs with the same test clips and labels.
+        Paired comparison by title, for pairs of runs with the same test clips and labels.
     list of str
         Pairs of runs with different test clips or labels, which can't be compared.
     """

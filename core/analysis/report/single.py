@@ -88,7 +88,7 @@ def report_page(run: ReadRun, registry: Registry | None) -> str:
         command=command_line(run, registry),
         facts=facts(run),
         extractors=_extractors(run, registry),
-        # The template calls the functions of these modules.
+        # The template calls functions of the modules below.
         learning=learning,
         predictions=predictions,
         examples=examples,
@@ -111,7 +111,8 @@ def cautions(record: RunRecord, results: Results) -> list[str]:
 
 def score_bars(run: ReadRun) -> Markup:
     """Draw the UAR of all models with their intervals."""
-    control = run.results.control  # the bar has the colour of the modality that is trained longer
+    # The bar of the control has the colour of the modality that the control trains longer.
+    control = run.results.control
     bars = [
         (m.name, m.uar, colour_of(control if m.name == CONTROL else m.name, run.modalities))
         for m in run.results.models
