@@ -335,7 +335,7 @@ class Step:
 
     @cached_property
     def unimodal_logits(self) -> dict[str, Tensor]:
-        """Class scores (B, C) of the probes, by modality, whose gradients reach the branches.
+        """Class scores (B, C) of the probes, by modality; their gradients reach the branches.
 
         The weights of a probe receive no gradient from these scores: a probe learns from its own
         loss alone.

@@ -114,7 +114,7 @@ def _by_part(part: Indices, histograms: Floats, parts: int) -> Floats:
 
 
 def _greedy(order: Indices, histograms: Floats, sizes: Indices, target: Floats) -> Indices:
-    """Assign each speaker in turn to the part with free places where the cost rises least."""
+    """Assign each speaker in turn to a part that is not full: the part whose cost rises least."""
     counts, room = np.zeros_like(target), sizes.copy()
     part = np.zeros(len(histograms), dtype=np.int64)
     for i in order:

@@ -1,1 +1,1 @@
-"""Tools for plugins beside the contracts: audio, file names, metrics, ensembling."""
+"""Tools for plugins, in addition to the contracts: audio, file names, metrics, ensembling."""

@@ -29,7 +29,8 @@ class MMPareto(Curved):  # curve: weight of the fused loss, 0.5 without a confli
         h_m <- h_m * max(1, |g + u| / |h_m|)    not shorter than the plain sum
         step of branch m <- boost * step of branch m
 
-    g is the gradient of l(f) in branch m, and u the gradient of l(f_m). The gradients of losses
+    g is the gradient of the fused loss l(f) in branch m, and u the gradient of the loss l(f_m) of
+    modality m alone. The gradients of losses
     that other balancers add, and earlier changes of other balancers to the gradient, are added to
     h_m unchanged.
 
@@ -57,7 +58,8 @@ class MMPareto(Curved):  # curve: weight of the fused loss, 0.5 without a confli
     When to use
     -----------
     If `unimodal_loss` helps already, and the fused loss pulls a branch away from what it would
-    learn alone. If the gradients of a branch agree, the method is the same as `unimodal_loss`.
+    learn alone. If the gradients of a branch agree, the method is the same as `unimodal_loss`,
+    apart from `boost`.
 
     Cost
     ----

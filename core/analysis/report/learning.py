@@ -79,7 +79,7 @@ def _panels(
 def _train_and_val(run: ReadRun, score: str, model: str, suffix: str = "") -> list[Line]:
     """Return a dashed training line and a solid validation line.
 
-    `suffix` selects the figures of a probe inside the fused model, such as ``".mel"``.
+    `suffix` selects the metrics of a probe inside the fused model, such as ``".mel"``.
     """
     return [
         Line(

@@ -166,7 +166,7 @@ def raise_failure(
 ) -> None:
     """Raise the error of a failed training with a hint; do nothing if the training succeeded.
 
-    `resume` is the ``fusion`` command that resumes the work, without ``fusion`` itself.
+    `resume` is the command line that resumes the work, without its first word ``fusion``.
     """
     resume = resume or f"run --resume {run.path}"
     try:

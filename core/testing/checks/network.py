@@ -1,4 +1,4 @@
-"""Checks of networks over a batch of clips, which branches and strategies share."""
+"""Checks that branches and strategies share: both are networks over a batch of clips."""
 
 from __future__ import annotations
 
