@@ -39,7 +39,7 @@ SET_BY_FUSION = {"branch": ("dim",)}
 
 
 def well_formed(name: str) -> bool:
-    """Return True if `name` has only lower-case letters, digits and underscores, and starts with a letter."""
+    """Return True if `name` is a letter and then lower-case letters, digits and underscores."""
     return re.fullmatch(r"[a-z][a-z0-9_]*", name) is not None
 
 

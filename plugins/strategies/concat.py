@@ -16,7 +16,7 @@ class Concat(Strategy):
         scores = head([z_1 .. z_M])
 
     The scores are a sum of one linear part per modality, so the modalities never interact. The
-    embeddings may differ in size. The strategy is not told which modalities
+    embeddings may differ in size. The strategy does not know which modalities
     are missing: the embedding of a missing modality is zero.
 
     Parameters
