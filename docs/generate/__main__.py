@@ -23,7 +23,7 @@ def main() -> None:
         page.write_text(text, encoding="utf-8")
         if text != before:
             print(f"wrote {page}")
-    for page in methods.stale():
+    for page in methods.stale(texts):
         page.unlink()
         print(f"removed {page}")
 

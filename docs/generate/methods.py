@@ -9,6 +9,7 @@ import re
 import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 from fusion.core.registry.docstrings import sections, summary
@@ -54,9 +55,9 @@ def pages() -> dict[Path, str]:
     return texts
 
 
-def stale() -> list[Path]:
-    """Return pages of plugins that do not exist any more."""
-    return sorted(set(FOLDER.glob("*.md")) - set(pages()))
+def stale(texts: Mapping[Path, str]) -> list[Path]:
+    """Return the pages in the folder of methods that `texts` lacks: their plugins were removed."""
+    return sorted(set(FOLDER.glob("*.md")) - set(texts))
 
 
 def page(entry: Entry) -> str:
@@ -71,6 +72,7 @@ def page(entry: Entry) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+@cache
 def formulas() -> dict[str, dict[str, dict[str, str]]]:
     """Return LaTeX by kind and name of a plugin."""
     return tomllib.loads(Path(__file__).with_name("formulas.toml").read_text(encoding="utf-8"))
@@ -124,7 +126,7 @@ def _results(entry: Entry) -> list[str]:
     """Return what a method reached in our own comparison, from the tables of docs/results."""
     if entry.source.distribution != DISTRIBUTION:
         return []
-    text = (DOCS / "results/comparison.md").read_text(encoding="utf-8")
+    text = _comparison()
     accuracy = _table(text, "| training |")
     grid = _table(text, "| balancer | concat | normalised |")
     plain, concat = accuracy["together, plain"], grid["none"][0]
@@ -157,6 +159,11 @@ def _results(entry: Entry) -> list[str]:
     if entry.kind in ("strategy", "balancer") and not lines:
         lines = ["Not measured."]
     return ["## In our comparison", "\n".join(lines)] if lines else []
+
+
+@cache
+def _comparison() -> str:
+    return (DOCS / "results/comparison.md").read_text(encoding="utf-8")
 
 
 def _table(page: str, head: str) -> dict[str, list[str]]:

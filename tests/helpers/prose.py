@@ -61,6 +61,8 @@ PHRASES = {
     r"\bto and fro\b|\bforth\b|\bthere(of|in|by)\b|\bwhereof\b|\b[tw]hence\b": "plain English",
 }
 
+ANY_PHRASE = re.compile("|".join(PHRASES), re.IGNORECASE)  # most lines have none
+
 # Names that say nothing about the value.
 NAMES = frozenset(
     """
@@ -168,7 +170,7 @@ def phrase_hits(prose: Prose) -> Iterator[Hit]:
         if line.strip("# ") == "References":  # titles of papers are quoted as they are
             return
         plain = CODE.sub("", line)
-        for pattern, better in PHRASES.items():
+        for pattern, better in PHRASES.items() if ANY_PHRASE.search(plain) else ():
             for match in re.finditer(pattern, plain, re.IGNORECASE):
                 yield Hit(prose.file, prose.line + offset, f"phrase {match[0]!r} ({better})", line)
         for match in AMERICAN.finditer(plain):
