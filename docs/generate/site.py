@@ -23,16 +23,13 @@ _FORMULA = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)#:\s]+)(#[^)\s]*)?\)")
 
 
-def _share_sources() -> None:
+def on_startup(**_: Any) -> None:
     """Make the folder that mkdocstrings reads: in a checkout, none has the package's name."""
     package = ROOT / "build/docs/fusion"
     package.mkdir(parents=True, exist_ok=True)
     for name in ("__init__.py", "testing.py", "core", "plugins", "cache"):
         if not (package / name).exists():
             (package / name).symlink_to(ROOT / name)
-
-
-_share_sources()  # mkdocstrings looks for the folder when mkdocs reads its settings
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
