@@ -9,8 +9,9 @@ from typing import Any
 
 from fusion import Extractor
 from fusion.core.contracts import Modality
-from fusion.core.data.corpora import load_dataset, parse_source
+from fusion.core.data.corpora import load_dataset
 from fusion.core.data.extraction import make_extractor
+from fusion.core.data.sources import parse_source
 from fusion.core.registry.registry import HOOKS, Registry
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.plan import with_defaults

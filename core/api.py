@@ -5,7 +5,6 @@ Arguments have the names of the command-line options and are checked by the same
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,9 @@ from .runs.arguments import (
     check_whole_or_none,
     pairs,
     refuse_unknown,
+    registry_with_warnings,
     settings_texts,
+    text_mapping,
     texts,
 )
 from .runs.execution.main_module import main_left_out
@@ -28,24 +29,26 @@ if TYPE_CHECKING:
     from .analysis.explain.summary import Explanation
     from .data.split_modes import ModeName
     from .data.task import AdaptName
-    from .registry.registry import Registry
     from .runs.result import RunResult
-    from .runs.run import Run
     from .workflows.experiment import Observer
     from .workflows.repair import Repair
 
 Names = str | Sequence[str]
 PathLike = str | Path
+Table = Any  # DataFrame (pandas), Dataset or DatasetDict (Hugging Face): optional packages
 
 
 def run(
-    data: PathLike | Sequence[PathLike] = (),
+    data: PathLike | Table | Sequence[PathLike | Table] = (),
     *,
     strategy: str = "",
     balance: Names = (),
     features: Names = (),
     branch: Mapping[str, str] | None = None,
     labels: Names = "shared",
+    label_map: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    ignore_columns: Names = (),
     split: ModeName = "speaker",
     folds: int | None = None,
     adapt: AdaptName = "none",
@@ -76,9 +79,12 @@ def run(
 
     Parameters
     ----------
-    data : path, or sequence of paths
+    data : path, DataFrame or Dataset, or sequence of these
         Folders or tables of corpora. The corpus plugin is detected from the path, or named as in
-        ``"ravdess=PATH"``. The default is a generated demo corpus.
+        ``"ravdess=PATH"``. A DataFrame (pandas) has the columns of a table of clips. A Dataset or
+        DatasetDict (Hugging Face) has an Audio column and columns for labels and speakers. Both are
+        written once to the user's cache folder, so that the run can be repeated. The default is a
+        generated demo corpus.
     strategy : str
         Fusion strategy. The default is the strategy with a star in ``fusion plugins list``.
     balance : str or sequence of str
@@ -91,10 +97,18 @@ def run(
     labels : str or sequence of str
         Classes: ``"shared"`` (six emotions), ``"native"`` (the corpus's own classes), or the
         names of some classes.
-    split : {"speaker", "sentence", "corpus", "random"}
+    label_map : mapping of str to str
+        New name by label of the corpus, as in ``{"joy": "happy"}``.
+    columns : mapping of str to str
+        Column of a table by role (path, label, speaker, start, end, split, fold, name), as in
+        ``{"label": "EmoClass", "speaker": "SpkrID"}``, for columns whose names are not recognised.
+    ignore_columns : str or sequence of str
+        Columns of tables that are not read.
+    split : {"speaker", "sentence", "corpus", "random", "published"}
         The property (speaker, sentence or corpus) that training, validation and test clips must
-        not share. ``"random"`` has no such restriction. ``"sentence"`` and ``"random"`` are
-        speaker-dependent.
+        not share. ``"random"`` has no such restriction. ``"published"`` follows the split or the
+        folds that the corpus prescribes, even if they share speakers. ``"sentence"`` and
+        ``"random"`` are speaker-dependent, and so is a published split that shares speakers.
     folds : int >= 2, optional
         Number of cross-validation folds: every clip is tested once. By default one split.
     adapt : {"none", "speaker"}
@@ -167,6 +181,7 @@ def run(
     refuse_unknown(unknown, run)
     from .data.task import ADAPTS
     from .runs.request import config_from
+    from .runs.sources_from_python import ColumnArguments, source_texts
     from .workflows.experiment import new_run_path, run_experiment
 
     check_whole(0, seed=seed)
@@ -174,8 +189,14 @@ def run(
     check_whole_or_none(2, folds=folds, batch_size=batch_size, tune=tune)
     check_one_of("verify", verify, ("open", "always"))
     check_one_of("adapt", adapt, ADAPTS)
+    chosen = text_mapping("columns", columns)
+    ignored = texts("ignore_columns", ignore_columns)
+    searched = any(str(name).endswith(".root") for name in set or {})
     options = {
-        "data": texts("data", data),
+        "data": source_texts(data, ColumnArguments(chosen, ignored, searched)),
+        "columns": pairs("columns", chosen),
+        "ignored_columns": ignored,
+        "label_map": pairs("label_map", text_mapping("label_map", label_map)),
         "labels": ",".join(texts("labels", labels)),
         "features": ",".join(texts("features", features)),
         "settings": settings_texts(set or {}),
@@ -197,7 +218,7 @@ def run(
         "verify": verify,
         "adapt": adapt,
     }
-    registry = _registry(texts("plugins", plugins), strict_plugins)
+    registry = registry_with_warnings(texts("plugins", plugins), strict_plugins)
     config = config_from(options, registry)
     path = new_run_path(config, Path("runs")) if out is None else Path(out)
     return _shown(
@@ -287,17 +308,6 @@ def _shown(work: Callable[[Observer], RunResult], path: Path, quiet: bool) -> Ru
             raise
 
 
-def _registry(plugins: Sequence[str], strict: bool) -> Registry:
-    from .registry.registry import Registry
-
-    registry = Registry(plugins, strict=strict)
-    for problem in registry.problems:
-        warnings.warn(f"{problem}\n{problem.remedy}", stacklevel=3)
-    for deprecation in registry.deprecations:
-        warnings.warn(str(deprecation), DeprecationWarning, stacklevel=3)
-    return registry
-
-
 def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) -> Diagnosis:
     """Find out why fusion fails, as ``fusion diagnose RUN`` does.
 
@@ -326,8 +336,9 @@ def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) ->
         If a threshold does not exist.
     """
     from .analysis.diagnosis import diagnose as judge_run
+    from .runs.trainings import open_trained
 
-    return judge_run(_trained(Path(run)), _thresholds(thresholds))
+    return judge_run(open_trained(Path(run)), _thresholds(thresholds))
 
 
 def repair(
@@ -465,19 +476,3 @@ def _thresholds(values: Mapping[str, float] | None) -> Thresholds:
     from .registry.parameters import bind
 
     return Thresholds(**bind(Thresholds, dict(values or {}), owner="diagnosis"))
-
-
-def _trained(path: Path) -> Run:
-    """Return the run at `path`, or raise RunError if a training is not finished."""
-    from .runs.run import Run
-    from .runs.trainings import trainings_of
-
-    run = Run.open(path)
-    # The diagnosis does not need the controls, so `trainings_of` is right here.
-    unfinished = [t for t in trainings_of(run) if not run.finished(t.name)]
-    if unfinished:
-        raise RunError(
-            f"The training {unfinished[0].name} of the run {path} is not finished.",
-            hint=f"Resume the run: fusion.resume({str(path)!r}), or fusion diagnose {path}",
-        )
-    return run

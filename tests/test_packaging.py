@@ -17,7 +17,7 @@ ROOT_FILES = {"__init__.py", "__main__.py", "testing.py", "py.typed"}
 
 
 # Distribution -> module that it installs, if the names differ.
-MODULES = {"mlflow-skinny": "mlflow", "pillow": "PIL", "scikit-learn": "sklearn"}
+MODULES = {"mlflow-skinny": "mlflow", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 # Dependency without an import -> the file that needs it, and the text that shows this.
 UNIMPORTED = {
     "alembic": ("plugins/trackers/mlflow.py", "sqlite:"),  # mlflow's store in a file

@@ -36,6 +36,7 @@ def test_only_the_installation_is_excluded() -> None:
         "python3 -m venv .venv",
         ". .venv/bin/activate",
         "pip install -c constraints.txt .",
+        "pip install -c constraints.txt '.[audformat]'",
     ]
     assert sum(command[0] == "fusion" for command in commands()) >= 6
 
@@ -57,8 +58,9 @@ def test_every_command_of_the_tutorial_works(tmp_path: Path) -> None:
             check=False,
         )
         assert finished.returncode == 0, (command, finished.stderr)
-        outputs.append(finished.stdout)
+        outputs.append(finished.stdout + finished.stderr)
     assert "480 recordings" in outputs[0]
-    for run in ("first", "folds", "broken", "python"):
+    for run in ("first", "folds", "broken", "python", "huggingface", "audformat"):
         assert (tmp_path / "runs" / run / "report.html").is_file()
     assert any("Scale mismatch" in output for output in outputs)
+    assert all("960 found in the cache" in output for output in (outputs[-3], outputs[-1]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..shards.files import storage_error
 from ..shards.rows import Array
 from ..shards.shard import checksum
 from ..store import FeatureCache
+from .columns import ColumnChoice
 from .source_hdf5 import from_hdf5
 from .source_tables import from_array, from_table
 from .sources import Place, Source, keys_of
@@ -91,6 +92,8 @@ def import_feature(
     dtype: str | None = None,
     dataset: str | None = None,
     root: str | os.PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    ignored: Sequence[str] = (),
 ) -> ImportReport:
     """Store features that another tool computed, each under the key of its recording.
 
@@ -102,11 +105,12 @@ def import_feature(
     name : str
         Name to give the feature.
     source : path
-        One of three: a table (``.csv``, ``.tsv``) with the columns ``path`` (the recording) and
-        ``feature`` (a ``.npy`` file with one array); a ``.npy`` file (n, ...) with a table of the
-        same name beside it; or an HDF5 file with a dataset (n, ...) and a dataset ``paths``. A
-        column ``key`` (in HDF5 a dataset ``keys``) may replace the paths. Optional columns are
-        ``start`` and ``end`` (seconds) and ``group``; in HDF5 ``starts``, ``ends`` and ``groups``.
+        One of three: a table (CSV, TSV, JSON lines, parquet, Excel) with the columns ``path`` (the
+        recording) and ``feature`` (a ``.npy`` file with one array); a ``.npy`` file (n, ...) with a
+        table of the same name beside it; or an HDF5 file with a dataset (n, ...) and a dataset
+        ``paths``. A column ``key`` (in HDF5 a dataset ``keys``) may replace the paths. Optional
+        columns are ``start`` and ``end`` (seconds) and ``group``; in HDF5 ``starts``, ``ends``
+        and ``groups``.
     version : str
         Version of the arrays; arrays computed in another way need another version.
     dtype : str, optional
@@ -115,6 +119,10 @@ def import_feature(
         The dataset of an HDF5 file; by default the dataset called `name`, or the only dataset.
     root : path, optional
         Folder to which relative paths refer; by default the folder of `source`.
+    columns : mapping of str to str, optional
+        Columns of the table by role, if they have none of the usual names: ``{"path": "Clip"}``.
+    ignored : sequence of str
+        Columns of the table that are not read.
 
     Returns
     -------
@@ -136,7 +144,8 @@ def import_feature(
     Fingerprint(name, version, _IMPORTED, dtype or "float32", (1,), {})
     path = Path(source).expanduser()
     start = path.parent if root is None else Path(root).expanduser()
-    with _opened(path, name, dataset, start) as opened:
+    chosen = ColumnChoice(columns or {}, tuple(ignored))
+    with _opened(path, name, dataset, start, chosen) as opened:
         fingerprint = _fingerprint(opened, name, version, dtype)
         rows = _Rows(opened, fingerprint)
         with _alone(cache, name, version) as claims:
@@ -168,12 +177,14 @@ def _alone(cache: FeatureCache, name: str, version: str) -> AbstractContextManag
 
 
 @contextlib.contextmanager
-def _opened(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[Source]:
+def _opened(
+    path: Path, name: str, dataset: str | None, root: Path, chosen: ColumnChoice
+) -> Iterator[Source]:
     if not path.is_file():
         raise CacheError(
             f"The source {path} {'is a folder' if path.is_dir() else 'does not exist'}.",
-            hint="Supported: a table (.csv, .tsv) of recordings and .npy files, a .npy file with "
-            "a table of the same name beside it, or an HDF5 file.",
+            hint="Supported: a table (CSV, TSV, JSON lines, parquet, Excel) of recordings and "
+            ".npy files, a .npy file with a table of the same name beside it, or an HDF5 file.",
         )
     if not root.is_dir():
         raise CacheError(f"The root {root} is not a folder.")
@@ -184,7 +195,10 @@ def _opened(path: Path, name: str, dataset: str | None, root: Path) -> Iterator[
     elif dataset is not None:
         raise CacheError(f"{path} is not an HDF5 file: it has no dataset {dataset!r} to choose.")
     else:
-        yield from_array(path, root) if suffix == ".npy" else from_table(path, name, root)
+        if suffix == ".npy":
+            yield from_array(path, root, chosen)
+        else:
+            yield from_table(path, name, root, chosen)
 
 
 # -- rows ----------------------------------------------------------------------------

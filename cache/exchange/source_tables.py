@@ -11,22 +11,22 @@ import numpy as np
 
 from ..errors import CacheError
 from ..shards.rows import Array
+from .columns import ColumnChoice, column_names
+from .paths import PathFinder, is_file
 from .sources import Place, Source, place_of, root_hint, stack
 from .tables import SUFFIXES, Table, TableRow, read_table
 
 _ALIASES = {
-    "path": ("wav", "file", "filename", "file_name", "filepath", "file_path", "audio",
-             "audio_path", "wav_path"),
+    **column_names("path", "start", "end"),
     "feature": ("features", "feature_path", "npy", "npy_path"),
-    "start": ("start_time", "begin"),
-    "end": ("end_time", "stop"),
-}  # fmt: skip
+}
+_EVERYTHING = ColumnChoice()
 _COLUMNS = ("path", "key", "feature", "row", "start", "end", "group")
 
 
 def _one_each(table: Table, root: Path) -> Source:
     """Return the source of a table with a ``.npy`` file in each row."""
-    places = [_place(row, root) for row in table.rows]
+    places = _places(table, root)
     files = [_feature_of(row, root) for row in table.rows]
 
     def load(row: int, mapped: bool = False) -> Array:
@@ -42,7 +42,7 @@ def _one_each(table: Table, root: Path) -> Source:
     return Source(places, _unused(table), form, load)
 
 
-def from_table(path: Path, name: str, root: Path) -> Source:
+def from_table(path: Path, name: str, root: Path, chosen: ColumnChoice = _EVERYTHING) -> Source:
     """Return the source of a table with a ``.npy`` file per row, or with one file for all rows.
 
     The column of files may also be called `name`, so that one table can serve several features.
@@ -52,7 +52,7 @@ def from_table(path: Path, name: str, root: Path) -> Source:
     CacheError
         If a row is invalid; the message names its line.
     """
-    table = _read(path, name)
+    table = _read(path, chosen, name)
     if "feature" in table.columns:
         return _one_each(table, root)
     array = path.with_suffix(".npy")
@@ -65,7 +65,7 @@ def from_table(path: Path, name: str, root: Path) -> Source:
     )
 
 
-def from_array(path: Path, root: Path) -> Source:
+def from_array(path: Path, root: Path, chosen: ColumnChoice = _EVERYTHING) -> Source:
     """Return the source of a ``.npy`` file of all arrays and the table of the same name.
 
     Raises
@@ -75,17 +75,17 @@ def from_array(path: Path, root: Path) -> Source:
     """
     for suffix in SUFFIXES:
         if path.with_suffix(suffix).is_file():
-            return _paired(path, _read(path.with_suffix(suffix)), root)
+            return _paired(path, _read(path.with_suffix(suffix), chosen), root)
     raise CacheError(
         f"{path} has no table of recordings: there is no {path.with_suffix('.csv')}.",
         hint="The table needs a row per array, with its recording in a column path or key.",
     )
 
 
-def _read(path: Path, name: str = "feature") -> Table:
+def _read(path: Path, chosen: ColumnChoice, name: str = "feature") -> Table:
     named = () if name in _COLUMNS else (name.lower(),)
     aliases = {**_ALIASES, "feature": (*named, *_ALIASES["feature"])}
-    table = read_table(path, aliases)
+    table = read_table(path, aliases, chosen=chosen)
     for column in table.columns:
         # If a misspelt column were ignored, a part would get the key of the whole recording.
         near = difflib.get_close_matches(column, ("start", "end"), n=1, cutoff=0.75)
@@ -129,7 +129,7 @@ def _paired(array: Path, table: Table, root: Path) -> Source:
             f"{table.file} has {len(table.rows)} rows, and {array} holds {len(data)} arrays.",
             hint="A column row, counting from 0, can name the array of each row.",
         )
-    places = [_place(row, root) for row in table.rows]
+    places = _places(table, root)
     return stack(data, places, positions, _unused(table))
 
 
@@ -142,14 +142,23 @@ def _position(row: TableRow, count: int) -> int:
     return int(number)
 
 
-def _place(row: TableRow, root: Path) -> Place:
+def _places(table: Table, root: Path) -> list[Place]:
+    paths = PathFinder(root, {path for row in table.rows if (path := row.get("path"))})
+    return [_place(row, paths) for row in table.rows]
+
+
+def _place(row: TableRow, paths: PathFinder) -> Place:
+    path = row.get("path")
+    if path is not None:
+        file = row.find(paths, "Write more of the path in the table; --root names another folder.")
+        path = str(file) if is_file(file) else path
     return place_of(
         row.location,
-        root,
+        paths.root,
         key=row.get("key"),
-        path=row.get("path"),
-        start=row.number("start") or 0.0,
-        end=row.number("end"),
+        path=path,
+        start=row.seconds("start") or 0.0,
+        end=row.seconds("end"),
         group=row.get("group") or "",
     )
 

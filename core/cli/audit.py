@@ -16,8 +16,8 @@ from .output import dated_folder, echo_json, resumable
 @data_options
 @training_options
 @method_options
-@click.option("--splits", default="", metavar="random,speaker,sentence,corpus",
-              help="Splits to compare. [default: all that the clips allow]")  # fmt: skip
+@click.option("--splits", default="", metavar="random,speaker,sentence,corpus,published",
+              help="Splits to compare. [default: the first four that the clips allow]")  # fmt: skip
 @click.option("--out", metavar="DIR",
               help="Folder for the runs; an existing folder of the same audit is resumed. "
               "[default: audits/DATE]")  # fmt: skip
@@ -32,6 +32,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     speaker   training, validation and test share no speaker
     sentence  training, validation and test share no sentence, but share speakers
     corpus    a whole corpus is held out for testing
+    published the split that the corpus prescribes (only if named)
 
     Reports by how many points of UAR the random split inflates each score, and how many test
     clips have their speaker, sentence, corpus or identical recording in training. To resume an

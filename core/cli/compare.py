@@ -86,7 +86,7 @@ _WITH_RESUME = {"resume", "jobs", "as_json", "quiet"}
 
 
 def _request(options: dict[str, Any], registry: Registry) -> Request:
-    from ..data.corpora import absolute_source
+    from ..data.sources import absolute_source
     from ..workflows.grid import Budget, Request, make_cells
 
     config = config_from({**options, "balancers": ()}, registry)  # each cell sets its own balancers

@@ -75,7 +75,16 @@ plugin_options = _plugin_options("")  # the same options, accepted after the nam
 data_options = together(
     click.option("--data", multiple=True, metavar="[CORPUS=]PATH",
                  help="Folder or table of a corpus. The corpus plugin is detected, or named with "
-                 "CORPUS=. Repeat the option to pool corpora. [default: a generated demo corpus]"),
+                 "CORPUS=. Repeat the option to pool corpora. Files of a published split: "
+                 "train=PATH,val=PATH,test=PATH. [default: a generated demo corpus]"),
+    click.option("--column", "columns", multiple=True, metavar="ROLE=NAME",
+                 help="Column of a table for a role: path, label, speaker, split, fold, start, "
+                 "end, duration, name, transcript, or an attribute such as sentence. May be "
+                 "repeated."),
+    click.option("--ignore-column", "ignored_columns", multiple=True, metavar="NAME",
+                 help="Column of a table that is not read. May be repeated."),
+    click.option("--map-label", "label_map", multiple=True, metavar="FROM=TO",
+                 help="Give clips of the corpus's label FROM the label TO. May be repeated."),
     click.option("--labels", default="shared", show_default=True, metavar="shared|native|A,B,...",
                  help="Classes: the six shared emotions, the corpus's own classes, or a list of "
                  "classes."),
@@ -123,10 +132,12 @@ method_options = together(
 )  # fmt: skip
 
 split_option = click.option(
-    "--split", type=click.Choice(["speaker", "sentence", "corpus", "random"]),
+    "--split", type=click.Choice(["speaker", "sentence", "corpus", "random", "published"]),
     default="speaker", show_default=True,
     help="Keep speakers, sentences or corpora apart between training, validation and test; random "
-    "keeps nothing apart. sentence and random are speaker-dependent.",
+    "keeps nothing apart. published follows the split or the folds that the corpus prescribes, "
+    "even if they share speakers. sentence and random are speaker-dependent, and so is a published "
+    "split that shares speakers.",
 )  # fmt: skip
 tune_option = click.option(
     "--tune", type=click.IntRange(min=2), metavar="N",

@@ -143,5 +143,6 @@ def _as_json(result: RunResult) -> dict[str, Any]:
         "tune": record.config.tune,
         "trainings": record.trainings,
         "speaker_independent": record.split.speaker_independent,
+        "data": [intake.to_json() for intake in record.intake(result.run.data.clips)],
         **result.results.to_json(),
     }

@@ -10,11 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data import Clip, Corpus, Extractor, Modality, Panel, Plugin, Recording
+    from .data import Clip, ColumnChoice, Corpus, Extractor, Modality, Plugin, Recording
     from .gradients import Gradients, ParameterGroup, inner, norm_of
     from .hooks import API_VERSION, hookimpl, hookspec
     from .model import Baseline, Encoded, Model, Outputs, Presence
     from .networks import Branch, Strategy, equal_dims
+    from .panels import Panel
     from .remedy import Fault, Patient, Prescription, Remedy
     from .space import Choice, Integer, LogInteger, LogUniform, Space, Uniform
     from .step import Clips, Context, Pass, Stage, Step, right_probability
@@ -29,6 +30,7 @@ _HOME = {
     "Choice": "space",
     "Clip": "data",
     "Clips": "step",
+    "ColumnChoice": "data",
     "Context": "step",
     "Corpus": "data",
     "Encoded": "model",
@@ -41,7 +43,7 @@ _HOME = {
     "Modality": "data",
     "Model": "model",
     "Outputs": "model",
-    "Panel": "data",
+    "Panel": "panels",
     "ParameterGroup": "gradients",
     "Pass": "step",
     "Patient": "remedy",
@@ -72,6 +74,7 @@ __all__ = [
     "Choice",
     "Clip",
     "Clips",
+    "ColumnChoice",
     "Context",
     "Corpus",
     "Encoded",

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ...cache.exchange.columns import ColumnChoice as ColumnChoice
 from .errors import PluginError, RecordingError
+from .panels import Panel
 from .renamed import define_new_names
 from .space import Space
 
@@ -135,18 +137,29 @@ class Corpus(Plugin):
         Whether the corpus needs a path; False for a corpus that is generated.
     priority : int
         The corpus with the highest priority is used when several recognise a path. Generic
-        readers stay at 0.
+        readers stay at 0; a reader of any folder of recordings has -1.
     synthetic : bool
         True for generated data. Results are then marked as no evidence about real data.
+    columns : ColumnChoice
+        The user's choice of columns, for corpora that are read from a table; set by fusion before
+        :meth:`clips` is called.
+    columns_used : dict of str to str
+        Column of the table by role (``"label"``, ``"speaker"`` ...), for corpora that are read from
+        a table. Filled by :meth:`clips`; printed and stored with a run.
+    passed_over : dict of str to list of str
+        Files and rows that do not become clips, by reason; see :meth:`pass_over`.
     """
 
     labels: ClassVar[Mapping[str, str]] = {}
     needs_path: ClassVar[bool] = True
     priority: ClassVar[int] = 10
     synthetic: ClassVar[bool] = False
+    columns: ColumnChoice = ColumnChoice()
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self.columns_used: dict[str, str] = {}
+        self.passed_over: dict[str, list[str]] = {}
 
     @classmethod
     def detect(cls, path: Path) -> bool:
@@ -163,67 +176,18 @@ class Corpus(Plugin):
         """
         raise NotImplementedError
 
+    def pass_over(self, item: str | Path, reason: str) -> None:
+        """Record that a file or row does not become a clip.
 
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One plot of a clip's feature, as plain numbers that a report draws.
-
-    Attributes
-    ----------
-    title : str
-        Short description of the plot; may be empty.
-    kind : {"image", "points", "diagram", "curve", "bars"}
-        One of five kinds. An image (rows, columns) is drawn with row 0 at the bottom. Points
-        (n, 2) are pairs of x and y. A persistence diagram (n, 2) holds pairs of birth and death;
-        the death of a feature that never ends is infinite. A curve (n,) is drawn over its index.
-        Bars (n, 2) are intervals on the x axis, each with a start and an end. The bars are drawn
-        one above the other in the order given, as in a persistence barcode.
-    data : mapping of str to array
-        Arrays to draw in the same plot, by their name in the legend. A panel with an image has no
-        other array.
-    x, y : str
-        Labels of the axes, with the unit; may be empty.
-    diagonal : bool
-        Whether to draw the line x = y under points.
-    marks : mapping of str to array
-        Marks to draw on top, by name. Marks on an image, (n, 2), are the column and the row of a
-        pixel; a ring marks the pixel. Marks on a curve, (n, 3), are an index and two values; a
-        vertical line connects the values. Other kinds have no marks.
-    """
-
-    title: str
-    kind: Literal["image", "points", "diagram", "curve", "bars"]
-    data: Mapping[str, npt.NDArray[Any]]
-    x: str = ""
-    y: str = ""
-    diagonal: bool = False
-    marks: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        pairs = self.kind in ("points", "diagram", "bars")
-        axes = 2 if pairs else {"image": 2, "curve": 1}.get(self.kind)
-        shapes = [np.shape(array) for array in self.data.values()]
-        fits = all(len(shape) == axes for shape in shapes) and (
-            len(shapes) == 1 if self.kind == "image" else True
-        )
-        if pairs:
-            fits = fits and all(shape[1] == 2 for shape in shapes)
-        if not fits:
-            raise PluginError(
-                f"A panel {self.title!r} of kind {self.kind!r} can't hold arrays of the shapes "
-                f"{shapes}.",
-                hint="An image is one array (rows, columns); points, diagrams and bars are (n, 2); "
-                "a curve is (n,).",
-            )
-        width = {"image": 2, "curve": 3}.get(self.kind)
-        marked = [np.shape(array) for array in self.marks.values()]
-        if any(len(shape) != 2 or shape[1] != width for shape in marked):
-            raise PluginError(
-                f"A panel {self.title!r} of kind {self.kind!r} can't have marks of the shapes "
-                f"{marked}.",
-                hint="Marks are (n, 2) on an image (column and row) and (n, 3) on a curve (index "
-                "and two values); points, diagrams and bars have none.",
-            )
+        Parameters
+        ----------
+        item : str or Path
+            The file, or the location of the row.
+        reason : str
+            Reason, the same text for all items of one kind: ``"no label"``, ``"not a recording
+            (.txt)"``. A run prints and stores the number of items by reason.
+        """
+        self.passed_over.setdefault(reason, []).append(str(item))
 
 
 class Extractor(Plugin):
@@ -261,6 +225,10 @@ class Extractor(Plugin):
         the number to ``--jobs``. Return 1 if an accelerator does the work: several processes would
         share the accelerator, and each process would load the network again. A property may check
         for an accelerator.
+    seconds : float or None
+        Length in seconds of the longest part of a recording that one array represents. A longer
+        recording is divided into windows of this length. None means that an array represents a
+        recording of any length.
     default_branch : str or None
         Name of the branch that suits the modality. None selects the first branch that accepts the
         shape.
@@ -272,6 +240,9 @@ class Extractor(Plugin):
         source, so new recordings may use another source
         (``fusion predict --set NAME.SOURCE=VALUE``). A parameter that determines the numbers,
         such as the weights of a network, is not a source.
+    note : str
+        Line that a run prints about the extractor, such as the columns of a table that became
+        features; empty for none.
     by_place : bool
         Whether arrays depend on the path of a recording (a table row under its name, a file
         beside it). Features are stored by the content of a recording. If two files have the same
@@ -293,8 +264,10 @@ class Extractor(Plugin):
     axes: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
     batch: int = 1
+    seconds: float | None = None
     default_branch: str | None = None
     default_branch_parameters: Mapping[str, Any] = {}
+    note: str = ""
     sources: ClassVar[tuple[str, ...]] = ()
     by_place: ClassVar[bool] = False
     added_parameters: ClassVar[Mapping[str, Any]] = {}

@@ -144,6 +144,9 @@ class Baseline:
 class Outputs:
     """Outputs of a model for the clips of a part, in the order of the clips.
 
+    The embeddings and probabilities of a long clip are means over its windows; its class scores are
+    the logarithms of the mean probabilities.
+
     Attributes
     ----------
     indices : array

@@ -79,6 +79,11 @@ class TrainConfig:
     threads : int
         CPU threads of each training that runs in its own process. More threads speed up a
         training that is alone on a machine. A different number of threads changes rounding.
+    windows : {"random", "middle"}
+        Use of clips that are longer than what an extractor's array represents (at least 1.5 times
+        ``Extractor.seconds``). "random" divides such a clip into windows: each epoch trains on one
+        random window of the clip, and the clip's prediction is the mean of the probabilities over
+        its windows. "middle" uses only the middle of the clip.
     graphs : bool
         Whether to record, on CUDA, the branches that allow it as CUDA graphs. The setting has no
         effect on other devices and on compiled branches.
@@ -110,6 +115,7 @@ class TrainConfig:
     compile: bool = False
     threads: int = 1
     graphs: bool = True
+    windows: Literal["random", "middle"] = "random"
 
     # The space leaves out epochs and batch_size, so that every trial has the same budget.
     space: ClassVar[Mapping[str, Space]] = {

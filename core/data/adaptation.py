@@ -32,7 +32,6 @@ from ..contracts.errors import RunError, StorageError
 from ..toolkit.weights import load_weights, save_weights
 from .dataset import RunData
 from .features import Arrays, Indices, kept_axes
-from .presence import having
 from .split_modes import Group, speaker_of
 
 Floats = npt.NDArray[np.float64]
@@ -249,7 +248,8 @@ def run_moments(
 ) -> Moments:
     """Return the statistics of every speaker of a run; compute them once, then read them.
 
-    The statistics are stored in the run directory if it is writable.
+    The statistics are stored in the run directory if it is writable. Each window of a long clip
+    counts as a clip.
 
     Parameters
     ----------
@@ -261,8 +261,12 @@ def run_moments(
     path = run / FOLDER / f"{modality.name}-{fingerprint}.safetensors"
     if (stored := _stored(path)) is not None:
         return stored
-    clips = having(data.absent, np.arange(len(data.clips)), [modality.name])
-    moments = moments_of(arrays, modality, rule, numbered_speakers(data.clips), clips)
+    of_row = data.clips_of(modality.name)
+    having = np.ones(len(of_row), dtype=np.bool_)
+    if modality.name in data.absent:
+        having = ~data.absent[modality.name][of_row]
+    speakers = numbered_speakers(data.clips)[of_row]
+    moments = moments_of(arrays, modality, rule, speakers, np.flatnonzero(having))
     with contextlib.suppress(StorageError, OSError):  # the run directory may be read-only
         path.parent.mkdir(exist_ok=True)
         tensors = {name: torch.from_numpy(value) for name, value in vars(moments).items()}
@@ -287,10 +291,13 @@ def training_population(moments: Moments, data: RunData, fold: int | None) -> Po
     return population_of(moments, np.unique(chosen))
 
 
-def adapted(arrays: Arrays, moments: Moments, data: RunData, fold: int | None) -> Adapted:
+def adapted(
+    arrays: Arrays, moments: Moments, data: RunData, fold: int | None, modality: str
+) -> Adapted:
     """Return a run's arrays, standardised by speaker and shrunk towards a fold's population."""
     offset, scale = offset_and_scale(moments, training_population(moments, data, fold))
-    return Adapted(arrays, numbered_speakers(data.clips), offset, scale)
+    speakers = numbered_speakers(data.clips)[data.clips_of(modality)]
+    return Adapted(arrays, speakers, offset, scale)
 
 
 # -- the chosen model -----------------------------------------------------------------

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..contracts.data import Clip, Corpus
+from ..contracts.data import Clip, ColumnChoice, Corpus
 from ..contracts.errors import CorpusError, FusionError, PluginError, UnknownNameError
 from ..registry.parameters import make
 from ..registry.provenance import message_of, name_of
-from ..toolkit.emotions import SHARED, to_shared
+from ..toolkit.filenames import readable
+from .detection import detect
+from .labels import Spellings, join_spellings, joined_spellings, map_labels, present_classes
+from .shared_recordings import shared_recordings
+from .sources import Source
+from .speakers import Merged, check_corpora_apart, merge_speakers, with_unknown_speakers
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Value of one ``--data``: a path, the name of a corpus, or both."""
-
-    corpus: str | None
-    path: Path | None
+_REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,28 @@ class Dataset:
         Number of clips that belong to no class, by corpus and native label.
     corpora : tuple of str
         Names of the corpora in the order given.
+    passed_over : dict
+        Files and rows that did not become clips, by corpus and reason.
+    columns : dict
+        Columns of tables that were used, by corpus and role.
+    merged_speakers : mapping
+        By corpus, the names of each person that had several names. The clips have the first name.
+    shared_recordings : tuple of tuple of int, or None
+        Indices of the clips of each group that shares a recording; None if not determined
+        (:func:`~fusion.core.data.shared_recordings.shared_recordings`).
+    spellings : mapping of str to tuple of str
+        Other spellings of a label that were joined with it, by the spelling in use.
     """
 
     clips: tuple[Clip, ...]
     classes: tuple[str, ...]
     dropped: dict[str, dict[str, int]]
     corpora: tuple[str, ...]
+    passed_over: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    columns: dict[str, dict[str, str]] = field(default_factory=dict)
+    merged_speakers: Merged = field(default_factory=dict)
+    shared_recordings: tuple[tuple[int, ...], ...] | None = None
+    spellings: Spellings = field(default_factory=dict)
 
     def speakers(self) -> tuple[str, ...]:
         """Return ``corpus/speaker`` of all speakers, sorted."""
@@ -58,86 +73,43 @@ class Dataset:
         return np.array([number[clip.label] for clip in self.clips], dtype=np.int64)
 
 
-def parse_source(text: str, corpora: Mapping[str, type[Corpus]]) -> Source:
-    """Parse the value of one ``--data``.
-
-    Parameters
-    ----------
-    text : str
-        ``PATH``, ``CORPUS=PATH``, or the bare name of a corpus that generates its clips. A `text`
-        that is an existing path is read as a path, even if `text` has an equals sign or is the name
-        of a corpus.
-    corpora : mapping
-        Corpus class by name.
-
-    Raises
-    ------
-    UnknownNameError
-        If the named corpus does not exist.
-    CorpusError
-        If a corpus that needs a path has none, or a corpus that takes no path has one.
-    """
-    if text and Path(text).expanduser().exists():
-        return Source(None, Path(text).expanduser())
-    name, equals, path = text.partition("=")
-    if name in corpora and corpora[name].needs_path != bool(path):
-        takes = f"takes no path, and {path!r} was given."
-        if not path:
-            takes = f"needs a path, and no path was given with {text!r}."
-        raise CorpusError(
-            f"The corpus {name!r} {takes}", hint=f"--data {name}" + ("" if path else "=PATH")
-        )
-    if name in corpora:
-        return Source(name, Path(path).expanduser() if path else None)
-    if equals and "/" not in name and "\\" not in name:
-        raise UnknownNameError("corpus", name, corpora)
-    if not text:
-        raise CorpusError("--data is empty.", hint=_accepted_sources(corpora))
-    return Source(None, Path(text).expanduser())
-
-
-def absolute_source(text: str, corpora: Mapping[str, type[Corpus]]) -> str:
-    """Return the value of one ``--data`` with an absolute path, valid in any working folder."""
-    source = parse_source(text, corpora)
-    if source.path is None:
-        return text
-    path = str(source.path.absolute())
-    return path if source.corpus is None else f"{source.corpus}={path}"
-
-
-def _accepted_sources(corpora: Mapping[str, type[Corpus]]) -> str:
-    generated = "".join(f", or {name}" for name, cls in corpora.items() if not cls.needs_path)
-    return f"--data takes a folder, a table, CORPUS=PATH{generated}."
-
-
 def load_dataset(
     sources: Sequence[Source],
     corpora: Mapping[str, type[Corpus]],
     *,
     labels: str = "shared",
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    columns: ColumnChoice = ColumnChoice(),  # noqa: B008  (immutable)
+    label_map: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Read all sources and map their labels to common classes.
 
     Clips and speakers are identified by corpus and name, so two corpora may both have a speaker
     "1". A corpus may be read from two paths. Speakers with the same name in both paths are then the
     same speaker, who is in one part of a split only. Clips with the same name are numbered in the
-    order of the sources (``name``, ``name#2``).
+    order of the sources (``name``, ``name#2``). Speakers of one corpus whose names are spellings of
+    one name, or who share a recording, become one speaker
+    (:func:`~fusion.core.data.speakers.merge_speakers`).
 
     Parameters
     ----------
     sources : sequence of Source
         Sources to read. A source without a corpus is read by the corpus that recognises the
         source's path. If several corpora recognise the path, the corpus with the highest priority
-        reads it.
+        reads it. A folder whose sub-folders each hold a corpus is read as these corpora.
     corpora : mapping
         Corpus class by name.
     labels : str
         ``"shared"``: the six shared emotions, in their order. ``"native"``: each corpus's own
         labels, sorted. ``"a,b,c"``: the classes a, b and c in this order; each clip is matched by
-        its native label first, then by its shared label.
+        its native label first, then by its shared label. Native labels that differ only in case or
+        blanks are one label.
     parameters : mapping
         Value or text by corpus and parameter.
+    columns : ColumnChoice
+        The user's choice of columns, for corpora that are read from tables.
+    label_map : mapping of str to str, optional
+        New name of labels, by the corpus's own label; other labels keep their names.
 
     Returns
     -------
@@ -148,76 +120,104 @@ def load_dataset(
     ------
     CorpusError
         If a path is missing, is given twice, is recognised by no corpus or by several of equal
-        priority, or holds no clips; or if fewer than two classes are left.
+        priority, or holds no clips; if fewer than two classes are left; or if two corpora share a
+        recording.
     UnknownNameError
-        If no clip has a label in `labels`, or a parameter does not exist.
+        If no clip has a label in `labels` or `label_map`, or a parameter does not exist.
     """
     clips: list[Clip] = []
     names: list[str] = []
     keys: set[tuple[str, Path | None]] = set()
-    for source in sources:
-        name = source.corpus or _detect(source.path, corpora)
-        key = (name, source.path and source.path.resolve())
+    passed_over: dict[str, dict[str, list[str]]] = {}
+    columns_used: dict[str, dict[str, str]] = {}
+    for source in _parts(sources, corpora, passed_over):
+        name, path = str(source.corpus), source.path
+        key = (name, path and path.resolve())
         if key in keys:
-            raise CorpusError(f"The corpus {name!r} is named twice: {source.path or name}.")
+            raise CorpusError(f"The corpus {name!r} is named twice: {path or name}.")
         keys.add(key)
-        clips += _read(name, corpora[name], source.path, (parameters or {}).get(name, {}))
+        if path is not None and not path.exists():
+            raise CorpusError(f"The path {path} does not exist.")
+        reader = make(corpora[name], path, settings=(parameters or {}).get(name, {}), owner=name)
+        reader.columns = columns
+        read = _read(name, reader, path)
+        clips += [replace(c, split=source.split) for c in read] if source.split else read
+        _merge_passed_over(passed_over.setdefault(name, {}), reader.passed_over)
+        columns_used.setdefault(name, {}).update(reader.columns_used)
         names.append(name)
-    mapped, classes, dropped = _map_labels(_numbered(clips), labels, corpora)
-    present = _present_classes(mapped, classes, dropped, labels)
+    _check_choices(columns, label_map or {}, clips, columns_used)
+    clips = [_renamed(clip, label_map or {}) for clip in clips]
+    own = {} if labels == "shared" else join_spellings(clip.label for clip in clips)
+    mapped, classes, dropped = map_labels(_numbered(clips), labels, corpora, own)
+    present = present_classes(mapped, classes, dropped, labels)
     mapped.sort(key=lambda clip: (clip.corpus, clip.name))
-    return Dataset(tuple(mapped), present, dropped, tuple(dict.fromkeys(names)))
+    shared = shared_recordings(mapped)
+    check_corpora_apart(mapped, shared)
+    mapped, merged = merge_speakers(with_unknown_speakers(mapped), shared)
+    return Dataset(
+        tuple(mapped),
+        present,
+        dropped,
+        tuple(dict.fromkeys(names)),
+        {name: reasons for name, reasons in passed_over.items() if reasons},
+        {name: roles for name, roles in columns_used.items() if roles},
+        merged,
+        shared,
+        joined_spellings(own),
+    )
+
+
+def _parts(
+    sources: Iterable[Source],
+    corpora: Mapping[str, type[Corpus]],
+    passed_over: dict[str, dict[str, list[str]]],
+) -> Iterator[Source]:
+    """Yield the source of each corpus; add what belongs to none to `passed_over`.
+
+    Entries of a collection that belong to none of its corpora are counted with the first corpus.
+    """
+    for source in sources:
+        if source.corpus is not None:
+            yield source
+            continue
+        detected = detect(source.path, corpora)
+        first = passed_over.setdefault(str(detected.parts[0].corpus), {})
+        _merge_passed_over(first, detected.passed_over)
+        yield from (replace(part, split=part.split or source.split) for part in detected.parts)
+
+
+def _merge_passed_over(into: dict[str, list[str]], more: Mapping[str, list[str]]) -> None:
+    for reason, items in more.items():
+        into.setdefault(reason, []).extend(items)
+
+
+def _check_choices(
+    columns: ColumnChoice,
+    label_map: Mapping[str, str],
+    clips: Sequence[Clip],
+    columns_used: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Raise if the user renames a label that no clip has, or chooses columns without a table."""
+    labels_of_clips = {clip.label for clip in clips}
+    for label in label_map:
+        if label not in labels_of_clips:
+            raise UnknownNameError("label to rename", label, labels_of_clips)
+    if (columns.names or columns.ignored) and not any(columns_used.values()):
+        raise CorpusError(
+            f"Columns were chosen ({', '.join([*columns.names, *columns.ignored])}), but none of "
+            f"these corpora is read from a table with columns: {', '.join(columns_used)}.",
+            hint="Leave out --column and --ignore-column, or name the table: --data table=FILE",
+        )
+
+
+def _renamed(clip: Clip, label_map: Mapping[str, str]) -> Clip:
+    return replace(clip, label=label_map[clip.label]) if clip.label in label_map else clip
 
 
 # -- reading -------------------------------------------------------------------------
 
 
-def _detect(path: Path | None, corpora: Mapping[str, type[Corpus]]) -> str:
-    """Return the name of the corpus that recognises `path`."""
-    if path is None:
-        raise CorpusError("A source needs a corpus, a path, or both.")
-    if not path.exists():
-        raise CorpusError(f"The path {path} does not exist.", hint=_accepted_sources(corpora))
-    try:
-        if path.is_dir() and not any(path.iterdir()):
-            raise CorpusError(f"The folder {path} is empty.")
-    except OSError as error:
-        raise CorpusError(f"The folder {path} can't be read: {error.strerror}.") from error
-    readers = {name: cls for name, cls in corpora.items() if cls.needs_path}
-    names = [name for name, cls in readers.items() if _recognises(name, cls, path)]
-    top = max((corpora[name].priority for name in names), default=0)
-    best = [name for name in names if corpora[name].priority == top]
-    if len(best) == 1:
-        return best[0]
-    if best:
-        description = f"looks like {' and like '.join(best)}"
-        hint = f"Name the corpus: --data {best[0]}={path}"
-    else:
-        description = f"looks like none of the corpora known here: {', '.join(readers)}"
-        hint = (
-            f"If it is one of them, name it: --data CORPUS={path}. Other data can be described "
-            "by a table (CSV with path, label, speaker) or sorted into CLASS/SPEAKER/ folders; "
-            "fusion plugins show CORPUS describes the files that a corpus reads."
-        )
-    raise CorpusError(f"{path} {description}.", hint=hint)
-
-
-def _recognises(name: str, cls: type[Corpus], path: Path) -> bool:
-    try:
-        return cls.detect(path)
-    except Exception as error:
-        raise PluginError(
-            f"The corpus {name!r} failed to examine {path}: {message_of(error)}",
-            hint=f"Name the corpus (--data CORPUS={path}), or leave this one out: -p no:{name}",
-        ) from error
-
-
-def _read(
-    name: str, cls: type[Corpus], path: Path | None, parameters: Mapping[str, Any]
-) -> list[Clip]:
-    if path is not None and not path.exists():
-        raise CorpusError(f"The path {path} does not exist.")
-    reader = make(cls, path, settings=parameters, owner=name)
+def _read(name: str, reader: Corpus, path: Path | None) -> list[Clip]:
     try:
         result = reader.clips()
         clips = None if result is None else list(result)
@@ -231,10 +231,18 @@ def _read(
     clips = _checked(reader, clips)
     if not clips:
         raise CorpusError(
-            f"{path or name} holds no recordings of the corpus {name!r}.",
+            f"{path or name} holds no recordings of the corpus {name!r}."
+            + _passed_over_text(reader.passed_over),
             hint=f"fusion plugins show {name} describes its files and parameters.",
         )
     return clips
+
+
+def _passed_over_text(reasons: Mapping[str, Sequence[str]]) -> str:
+    """Return the most frequent reasons for which files were passed over; empty for no reason."""
+    counts = Counter({reason: len(items) for reason, items in reasons.items()})
+    listed = ", ".join(f"{reason} {count}" for reason, count in counts.most_common(_REASONS_SHOWN))
+    return f" Passed over: {listed}." if listed else ""
 
 
 def _checked(reader: Corpus, clips: Any) -> list[Clip]:
@@ -261,8 +269,25 @@ def _checked(reader: Corpus, clips: Any) -> list[Clip]:
                 f"{plugin} yielded a clip of the corpus {clip.corpus!r}.",
                 hint=f"Write in {method}: Clip(..., corpus=self.name)",
             )
-    checked: list[Clip] = clips
-    return checked
+    return [_readable(clip) for clip in clips]
+
+
+def _readable(clip: Clip) -> Clip:
+    """Return the clip with texts that can be printed and stored; the path stays the same.
+
+    Texts that come from file names may hold bytes that are no UTF-8.
+    """
+    try:
+        "".join((clip.name, clip.label, clip.speaker, *clip.attributes.values())).encode()
+    except UnicodeEncodeError:
+        return replace(
+            clip,
+            name=readable(clip.name),
+            label=readable(clip.label),
+            speaker=readable(clip.speaker),
+            attributes={name: readable(value) for name, value in clip.attributes.items()},
+        )
+    return clip
 
 
 def _numbered(clips: Iterable[Clip]) -> list[Clip]:
@@ -274,84 +299,3 @@ def _numbered(clips: Iterable[Clip]) -> list[Clip]:
         count = counts[clip.corpus, clip.name]
         numbered.append(clip if count == 1 else replace(clip, name=f"{clip.name}#{count}"))
     return numbered
-
-
-# -- labels --------------------------------------------------------------------------
-
-
-def _map_labels(
-    clips: Sequence[Clip], labels: str, corpora: Mapping[str, type[Corpus]]
-) -> tuple[list[Clip], tuple[str, ...], dict[str, dict[str, int]]]:
-    """Return relabelled clips, the classes, and the number of dropped clips by corpus and label."""
-    if labels == "shared":
-        classes: tuple[str, ...] = SHARED
-    elif labels == "native":
-        classes = tuple(sorted({clip.label for clip in clips}))
-    else:
-        classes = _chosen_classes(labels, clips, corpora)
-    mapped: list[Clip] = []
-    dropped: dict[str, Counter[str]] = {}
-    for clip in clips:
-        label = _shared_label(clip, corpora)
-        if labels != "shared" and clip.label in classes:
-            label = clip.label
-        if label in classes:
-            mapped.append(replace(clip, label=str(label)))
-        else:
-            dropped.setdefault(clip.corpus, Counter())[clip.label] += 1
-    counts = {
-        corpus: dict(sorted(labels_of_corpus.items()))
-        for corpus, labels_of_corpus in sorted(dropped.items())
-    }
-    return mapped, classes, counts
-
-
-def _shared_label(clip: Clip, corpora: Mapping[str, type[Corpus]]) -> str | None:
-    table = corpora[clip.corpus].labels
-    return table.get(clip.label) if table else to_shared(clip.label)
-
-
-def _chosen_classes(
-    labels: str, clips: Sequence[Clip], corpora: Mapping[str, type[Corpus]]
-) -> tuple[str, ...]:
-    wanted = tuple(dict.fromkeys(part.strip() for part in labels.split(",") if part.strip()))
-    labels_of_clips = {clip.label for clip in clips}
-    labels_of_clips |= {
-        shared for clip in clips if (shared := _shared_label(clip, corpora)) is not None
-    }
-    for name in wanted:
-        if name not in labels_of_clips:
-            raise UnknownNameError("label", name, labels_of_clips)
-    return wanted
-
-
-def _present_classes(
-    mapped: Sequence[Clip],
-    classes: Sequence[str],
-    dropped: Mapping[str, Mapping[str, int]],
-    labels: str,
-) -> tuple[str, ...]:
-    """Return the classes that have clips.
-
-    Raises
-    ------
-    CorpusError
-        If fewer than two classes have clips.
-    """
-    counts = Counter(clip.label for clip in mapped)
-    present = tuple(name for name in classes if counts[name])
-    if len(present) > 1:
-        return present
-    left_out = "; ".join(
-        f"{corpus}: " + ", ".join(f"{label} {n}" for label, n in label_counts.items())
-        for corpus, label_counts in dropped.items()
-    )
-    problem = (
-        f"All {len(mapped)} clips are of one class, {present[0]!r}: at least two are needed."
-        if present
-        else "No clip belongs to any class."
-    )
-    raise CorpusError(
-        f"{problem} --labels {labels} left out {left_out or 'nothing'}.",
-        hint="--labels native keeps a corpus's own classes; --labels a,b,c chooses classes.",
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -44,7 +45,7 @@ def make_extractor(
     UserError
         If a parameter does not exist or has a wrong value, or the dtype can't be stored.
     PluginError
-        If the extractor declares no shape.
+        If the extractor declares no shape, or a length `seconds` that is not above 0.
     """
     extractor = make(cls, settings=parameters, owner=cls.name)
     extractor.parameters = bind(cls, parameters, owner=cls.name) | dict(extractor.parameters)
@@ -54,6 +55,13 @@ def make_extractor(
         raise PluginError(
             f"Extractor {cls.name!r} declares no shape.",
             hint="Set self.shape in __init__ to the shape that extract() returns.",
+        )
+    seconds = extractor.seconds
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise PluginError(
+            f"Extractor {cls.name!r} declares seconds={seconds!r}.",
+            hint="Set self.seconds to the length of the part that an array represents, above 0, or "
+            "to None if there is no limit.",
         )
     return extractor
 

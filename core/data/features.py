@@ -17,6 +17,7 @@ from ..contracts import Modality
 from ..contracts.model import Presence
 from ..toolkit.device import on_device
 from .presence import Flags, having, presence_of
+from .windows import ClipRows
 
 Indices = npt.NDArray[np.int64]
 
@@ -24,7 +25,7 @@ _CHUNK = 64  # clips read at a time when statistics are computed or a device is 
 
 
 class Arrays(Protocol):
-    """Protocol for one feature of all clips: rows in the order of the clips."""
+    """Protocol for one feature of all clips: rows in the order of the clips, or of windows."""
 
     @property
     def nbytes(self) -> int:
@@ -54,7 +55,7 @@ class Features:
     modalities : mapping of str to Modality
         Modalities by name; batches have the same order.
     arrays : mapping of str to Arrays
-        Arrays of all modalities; row i belongs to clip i.
+        Arrays of all modalities; row i belongs to clip i, or to the clip that `rows` states.
     targets : array
         (n,) int64, the class of each clip.
     device : torch.device
@@ -65,6 +66,8 @@ class Features:
     absent : mapping of str to array, optional
         For each modality, (n,) bool: True for the clips that lack the modality, whose rows are
         blank.
+    rows : ClipRows, optional
+        Rows of each clip, if long clips have one row per window.
     """
 
     def __init__(
@@ -76,11 +79,13 @@ class Features:
         *,
         resident_bytes: int,
         absent: Mapping[str, Flags] | None = None,
+        rows: ClipRows | None = None,
     ) -> None:
         self.modalities = dict(modalities)
         self.arrays = {m: arrays[m] for m in self.modalities}
         self.targets = torch.from_numpy(np.ascontiguousarray(targets)).to(device)
         self.device = device
+        self.rows = rows
         flags = absent or {}
         self.absent = {m: flags[m] for m in self.modalities if m in flags and flags[m].any()}
         self._reader: ThreadPoolExecutor | None = None
@@ -98,15 +103,29 @@ class Features:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def batch(self, indices: Indices) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the inputs by modality, (B, *shape), and the classes, (B,), on the device."""
-        index = on_device(torch.from_numpy(np.ascontiguousarray(indices)), self.device)
-        if self._resident:
-            return {m: t[index] for m, t in self._resident.items()}, self.targets[index]
-        rows = self._gathered(indices)
-        return {m: self._to_device(array) for m, array in rows.items()}, self.targets[index]
+    def batch(
+        self, indices: Indices, rows: Indices | None = None
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the inputs by modality, (B, *shape), and the classes, (B,), on the device.
 
-    def prefetch(self, indices: Indices) -> None:
+        Parameters
+        ----------
+        indices : array
+            (B,) clips.
+        rows : array, optional
+            (B,) row of the window to read, for each clip; by default the middle window.
+        """
+        rows = self._middle(indices) if rows is None else rows
+        index = on_device(torch.from_numpy(np.ascontiguousarray(rows)), self.device)
+        clips = index
+        if self.rows is not None:
+            clips = on_device(torch.from_numpy(np.ascontiguousarray(indices)), self.device)
+        if self._resident:
+            return {m: t[index] for m, t in self._resident.items()}, self.targets[clips]
+        arrays = self._gathered(rows)
+        return {m: self._to_device(array) for m, array in arrays.items()}, self.targets[clips]
+
+    def prefetch(self, indices: Indices, rows: Indices | None = None) -> None:
         """Start to gather the next batch in a thread, while the current batch is processed.
 
         Prefetching saves time and changes no result. If the arrays are on the device, this method
@@ -115,15 +134,29 @@ class Features:
         if not self._resident:
             if self._reader is None:
                 self._reader = ThreadPoolExecutor(1, thread_name_prefix="features")
-            self._expected.append((indices, self._reader.submit(self._gather, indices)))
+            rows = self._middle(indices) if rows is None else rows
+            self._expected.append((rows, self._reader.submit(self._gather, rows)))
 
-    def _gathered(self, indices: Indices) -> dict[str, npt.NDArray[Any]]:
-        if self._expected and np.array_equal(self._expected[0][0], indices):
+    def random_rows(self, indices: Indices, rng: np.random.Generator) -> Indices | None:
+        """Return the row of a random window of each clip, (B,); None if no clip has windows."""
+        return None if self.rows is None else self.rows.drawn(indices, rng)
+
+    def array_rows(self, indices: Indices, modality: str) -> Indices:
+        """Return the rows of all different arrays of the clips in a modality, (R,)."""
+        if self.rows is not None and modality in self.rows.divided:
+            return self.rows.every(indices)[0]
+        return self._middle(indices)
+
+    def _middle(self, indices: Indices) -> Indices:
+        return indices if self.rows is None else self.rows.middle(indices)
+
+    def _gathered(self, rows: Indices) -> dict[str, npt.NDArray[Any]]:
+        if self._expected and np.array_equal(self._expected[0][0], rows):
             return self._expected.popleft()[1].result()
-        return self._gather(indices)
+        return self._gather(rows)
 
-    def _gather(self, indices: Indices) -> dict[str, npt.NDArray[Any]]:
-        return {m: array.take(indices) for m, array in self.arrays.items()}
+    def _gather(self, rows: Indices) -> dict[str, npt.NDArray[Any]]:
+        return {m: array.take(rows) for m, array in self.arrays.items()}
 
     def presence(self, indices: Indices) -> Presence | None:
         """Return which modalities the clips `indices` have; None if no clip lacks a modality."""
@@ -146,6 +179,8 @@ class Features:
     def statistics(self, modality: str, indices: Indices, keep: tuple[int, ...]) -> Statistics:
         """Return mean and deviation of the clips among `indices` that have the modality.
 
+        Each window of a long clip counts as a clip.
+
         Parameters
         ----------
         indices : array
@@ -153,14 +188,15 @@ class Features:
         keep : tuple of int
             Axes of one clip's array that have separate statistics; the other axes are pooled.
         """
-        indices = self.clips_with(indices, modality)
+        rows_of_part = self.array_rows(self.clips_with(indices, modality), modality)
         shape = self.modalities[modality].shape
         pooled = (0, *(axis + 1 for axis in range(len(shape)) if axis not in keep))
         count = 0
         total: npt.NDArray[np.float64] | float = 0.0
         squares: npt.NDArray[np.float64] | float = 0.0
-        for start in range(0, len(indices), _CHUNK):
-            rows = self.arrays[modality].take(indices[start : start + _CHUNK]).astype(np.float64)
+        for start in range(0, len(rows_of_part), _CHUNK):
+            chosen = rows_of_part[start : start + _CHUNK]
+            rows = self.arrays[modality].take(chosen).astype(np.float64)
             total = total + rows.sum(axis=pooled, keepdims=True)
             squares = squares + (rows * rows).sum(axis=pooled, keepdims=True)
             count += rows.size // np.asarray(total).size

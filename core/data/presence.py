@@ -57,13 +57,14 @@ def having(absent: Mapping[str, Flags], clips: Clips, modalities: Iterable[str])
 
 
 class Gapped:
-    """View of one modality's arrays with one row per clip; zeros for a missing modality.
+    """View of one modality's arrays with one row per clip or window; zeros for missing arrays.
 
     Parameters
     ----------
     arrays : Arrays
-        Row i belongs to the i-th clip that has the modality.
+        Row i belongs to the i-th clip or window that has the modality.
     absent : array
+        (n,) bool: True for the clips or windows that lack the modality.
     """
 
     def __init__(self, arrays: Any, absent: Flags) -> None:

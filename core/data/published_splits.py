@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, NoReturn
 
 import numpy as np
 
@@ -18,6 +18,8 @@ MIN_FOLDS = 3  # one fold for test, one fold for validation, at least one fold f
 
 def prescribed_column(clips: Sequence[Clip], folds: int | None) -> Literal["split", "fold"] | None:
     """Return the prescribed column to follow, ``"split"`` or ``"fold"``; None without either.
+
+    If the corpus prescribes both, a given `folds` selects the folds.
 
     Raises
     ------
@@ -54,8 +56,7 @@ def follow_folds(clips: Sequence[Clip], folds: int | None) -> Indices:
     Raises
     ------
     SplitError
-        If there are fewer than 3 folds, their number differs from `folds`, or a speaker is in
-        two folds.
+        If there are fewer than 3 folds, or their number differs from `folds`.
     """
     names = sorted({str(clip.fold) for clip in clips}, key=_natural)
     if len(names) < MIN_FOLDS or folds not in (None, len(names)):
@@ -66,9 +67,7 @@ def follow_folds(clips: Sequence[Clip], folds: int | None) -> Indices:
             if len(names) >= MIN_FOLDS
             else "Remove the fold column from the table: fusion then draws the folds.",
         )
-    assigned = [names.index(str(clip.fold)) for clip in clips]
-    _check_speakers(clips, [str(clip.fold) for clip in clips], "fold")
-    return np.array(assigned, dtype=np.int64)
+    return np.array([names.index(str(clip.fold)) for clip in clips], dtype=np.int64)
 
 
 def _natural(name: str) -> tuple[int, str]:
@@ -82,7 +81,7 @@ def follow_split(clips: Sequence[Clip]) -> Indices:
     Raises
     ------
     SplitError
-        If a part has an unknown name, training or test is empty, or a speaker is in two parts.
+        If a part has an unknown name, or training or test is empty.
     """
     counts = Counter(clip.split for clip in clips)
     unknown = [str(part) for part in counts if part not in PARTS]
@@ -96,27 +95,75 @@ def follow_split(clips: Sequence[Clip]) -> Indices:
                 f"The prescribed split has no clips for {part}.",
                 hint="Remove the split column from the table: fusion then draws the split.",
             )
-    parts = [str(clip.split) for clip in clips]
-    _check_speakers(clips, parts, "split")
-    return np.array([PARTS.index(part) for part in parts], dtype=np.int64)
+    return np.array([PARTS.index(str(clip.split)) for clip in clips], dtype=np.int64)
 
 
-def _check_speakers(clips: Sequence[Clip], parts: Sequence[str], column: str) -> None:
-    """Raise SplitError if a speaker is in two parts."""
+def check_prescribed(clips: Sequence[Clip]) -> None:
+    """Raise SplitError if no clip has a prescribed split or fold."""
+    if any(clip.split is not None or clip.fold is not None for clip in clips):
+        return
+    corpora = ", ".join(sorted({clip.corpus for clip in clips}))
+    raise SplitError(
+        f"--split published needs a split or folds that the corpus prescribes, but {corpora} "
+        "prescribes neither.",
+        hint="In a table, name the part (train, val or test) of each clip in a column split, or "
+        "its test fold in a column fold. --split speaker draws a split.",
+    )
+
+
+def check_apart(
+    clips: Sequence[Clip], column: Literal["split", "fold"], shared: Iterable[Sequence[int]]
+) -> None:
+    """Raise SplitError if a recording or a speaker is in two prescribed parts or folds.
+
+    Parameters
+    ----------
+    shared : iterable of sequence of int
+        Groups of clips that share a recording.
+    """
+    parts = [str(getattr(clip, column)) for clip in clips]
+    for group in shared:
+        if len({parts[i] for i in group}) > 1:
+            _refuse_recording(clips, parts, group, column)
     parts_of: dict[Group, set[str]] = defaultdict(set)
     for clip, part in zip(clips, parts, strict=True):
         parts_of[speaker_of(clip)].add(part)
-    shared = sorted(speaker for speaker, own_parts in parts_of.items() if len(own_parts) > 1)
-    if not shared:
+    apart = sorted(speaker for speaker, own_parts in parts_of.items() if len(own_parts) > 1)
+    if not apart:
         return
     named = "; ".join(
         f"{corpus}/{speaker} in {', '.join(sorted(parts_of[corpus, speaker], key=_natural))}"
-        for corpus, speaker in shared[:5]
+        for corpus, speaker in apart[:5]
     )
-    more = f"; and {len(shared) - 5} more" if len(shared) > 5 else ""
+    more = f"; and {len(apart) - 5} more" if len(apart) > 5 else ""
     raise SplitError(
-        f"{len(shared)} of {len(parts_of)} speakers are in more than one part of the prescribed "
+        f"{len(apart)} of {len(parts_of)} speakers are in more than one part of the prescribed "
         f"{column}: {named}{more}.",
-        hint=f"Correct the {column} column. Without this column, fusion draws a split by speaker. "
-        "--split random ignores the column and draws clips; its scores are speaker-dependent.",
+        hint=_ways_out(column),
+    )
+
+
+def _refuse_recording(
+    clips: Sequence[Clip], parts: Sequence[str], group: Sequence[int], column: str
+) -> NoReturn:
+    """Raise SplitError for clips that share a recording and are in two parts."""
+    one = group[0]
+    other = next(i for i in group if parts[i] != parts[one])
+    raise SplitError(
+        f"A recording is in more than one part of the prescribed {column}: "
+        + " is or overlaps ".join(
+            f"{clips[i].corpus}/{clips[i].name} ({clips[i].recording}), in {parts[i]},"
+            for i in (one, other)
+        ).removesuffix(",")
+        + ".",
+        hint=_ways_out(column),
+    )
+
+
+def _ways_out(column: str) -> str:
+    return (
+        f"Correct the {column} column, or follow it as it is with --split published: scores are "
+        "then speaker-dependent. Without the column (--ignore-column NAME), fusion draws a split "
+        "by speaker. --split random ignores the column and draws clips; its scores are "
+        "speaker-dependent."
     )

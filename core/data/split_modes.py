@@ -1,4 +1,4 @@
-"""Split modes: by speaker, by sentence, by corpus and at random.
+"""Split modes: by speaker, by sentence, by corpus, at random, and as a corpus prescribes.
 
 A mode assigns each clip to a group, and a split never divides a group. The texts that describe a
 split in tables and messages are defined here.
@@ -7,13 +7,13 @@ split in tables and messages are defined here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ..contracts.data import Clip
 from ..contracts.errors import SplitError, UnknownNameError
 
-ModeName = Literal["speaker", "sentence", "corpus", "random"]
+ModeName = Literal["speaker", "sentence", "corpus", "random", "published"]
 Group = tuple[str, str]
 
 PARTS = ("train", "val", "test")
@@ -34,7 +34,8 @@ class Mode:
         Function that returns a clip's group, a pair. Groups with the same first item are spread
         over all parts.
     speaker_independent : bool
-        Whether no test speaker can be in training.
+        Whether no test speaker can be in training. False for a mode that depends on the clips:
+        :func:`mode_of_splits` returns the mode of actual splits.
     min_folds : int
         Smallest number of folds: 3 if a fold of whole groups is needed for validation, else 2.
     group_validates : bool
@@ -141,7 +142,27 @@ MODES: dict[str, Mode] = {
         warning="Speaker-dependent: test speakers also occur in training.",
         more="Add recordings of more clips.",
     ),
+    "published": Mode(
+        "published",
+        "speaker",
+        "speakers",
+        speaker_of,
+        speaker_independent=False,
+        min_folds=3,
+        group_validates=True,
+        tested="published split, SPEAKER-DEPENDENT",
+        warning="Speaker-dependent: in the published split, test speakers also occur in training "
+        "or validation.",
+        more="Add recordings of more speakers.",
+    ),
 }
+# The published split of a corpus that keeps its test speakers apart.
+_PUBLISHED_APART = replace(
+    MODES["published"],
+    speaker_independent=True,
+    tested="published split, on held-out speakers",
+    warning="",
+)
 
 
 def mode_of(name: str) -> Mode:
@@ -155,6 +176,24 @@ def mode_of(name: str) -> Mode:
     if name not in MODES:
         raise UnknownNameError("split", name, MODES)
     return MODES[name]
+
+
+def mode_of_splits(name: str, speaker_independent: bool) -> Mode:
+    """Return the split mode called `name`, with the texts that describe actual splits.
+
+    Parameters
+    ----------
+    speaker_independent : bool
+        Whether the splits keep test speakers out of training and validation. The value matters for
+        ``"published"``; the other modes determine it.
+
+    Raises
+    ------
+    UnknownNameError
+        If the mode does not exist.
+    """
+    mode = mode_of(name)
+    return _PUBLISHED_APART if name == "published" and speaker_independent else mode
 
 
 def check_known(clips: Sequence[Clip], mode: Mode) -> None:

@@ -1,37 +1,45 @@
 """Splits into training, validation and test: by speaker, sentence or corpus, or at random.
 
-A split is drawn so that no group (speaker, sentence or corpus) is in two parts. Each corpus's
-groups are spread over all parts, and each part holds its share of every class of every corpus.
-The split mode defines the groups: :mod:`fusion.core.data.split_modes`.
+A split is drawn so that no group (speaker, sentence or corpus) and no recording is in two parts.
+Each corpus's groups are spread over all parts, and each part holds its share of every class of
+every corpus. The split mode defines the groups: :mod:`fusion.core.data.split_modes`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ..contracts import Clip
 from ..contracts.errors import ParameterError, SplitError
-from .published_splits import follow_folds, follow_split, prescribed_column
+from .published_splits import (
+    check_apart,
+    check_prescribed,
+    follow_folds,
+    follow_split,
+    prescribed_column,
+)
+from .shared_recordings import shared_recordings
+from .speakers import check_speakers_known, is_unknown
+from .split_drawing import Pool, check_number, draw
 from .split_modes import (
     MODES,
     PARTS,
-    Group,
     Mode,
     ModeName,
     check_known,
-    count_groups,
     mode_of,
     speaker_of,
 )
-from .stratification import Floats, Indices, apportion, balance
+from .stratification import Indices
 
+_WITHOUT_SPEAKERS = ("random", "published")  # modes that need no speakers
 _TRAIN, _VAL, _TEST = range(len(PARTS))
 
 
@@ -46,7 +54,7 @@ class Split:
     fold : int or None
         Index of the test fold; None for a single split.
     speaker_independent : bool
-        Whether the split mode ensures that no test speaker is in training.
+        Whether no test speaker is in training or validation, in this and every other fold.
     """
 
     train: Indices
@@ -74,7 +82,9 @@ class Split:
         return {
             part: {
                 "clips": len(getattr(self, part)),
-                "speakers": len({speaker_of(clips[i]) for i in getattr(self, part)}),
+                "speakers": len(
+                    {speaker_of(clips[i]) for i in getattr(self, part) if not is_unknown(clips[i])}
+                ),
             }
             for part in PARTS
         }
@@ -89,18 +99,24 @@ def make_splits(
     test_share: float = 0.2,
     val_share: float = 0.2,
     seed: int = 0,
+    shared: Sequence[Sequence[int]] | None = None,
 ) -> list[Split]:
     """Divide clips into training, validation and test, once or for cross-validation.
 
-    Mode ``"speaker"`` follows the split (`Clip.split`) or the folds (`Clip.fold`) that the corpus
-    prescribes. If the corpus prescribes both, a given `folds` selects the folds; otherwise the
-    split is followed. The modes other than ``"speaker"`` ignore prescribed splits and folds.
+    Modes ``"speaker"`` and ``"published"`` follow the split (`Clip.split`) or the folds
+    (`Clip.fold`) that the corpus prescribes. If the corpus prescribes both, a given `folds` selects
+    the folds; otherwise the split is followed. ``"speaker"`` refuses a prescribed split that shares
+    speakers or recordings, and draws a split if none is prescribed. The other modes ignore
+    prescribed splits and folds.
+
+    Clips that share a recording (overlapping segments, identical files) are in one part in every
+    mode but ``"published"``. Groups that share a recording are therefore drawn as one group.
 
     If no group is left for validation, some training speakers become the validation part. No group
     is left in a prescribed split without validation, in mode ``"corpus"``, and in mode
     ``"sentence"`` with only two sentences or folds. Training and validation then have no speaker in
     common, but may share sentences and corpora. The test part still shares no group with training
-    or validation.
+    or validation. In a published split with a single training speaker, clips are moved instead.
 
     Parameters
     ----------
@@ -108,12 +124,14 @@ def make_splits(
         The clips; each label is one of `classes`.
     classes : sequence of str
         The classes of the run.
-    mode : {"speaker", "sentence", "corpus", "random"}
+    mode : {"speaker", "sentence", "corpus", "random", "published"}
         ``"speaker"``: no speaker is in two parts. ``"sentence"``: no sentence (the attribute
         ``sentence`` of a clip) is in two parts, but speakers may be. ``"corpus"``: the test part
         is a corpus that is held out of training. ``"random"``: clips are drawn regardless of the
-        speaker. All modes are stratified by class, and all but ``"corpus"`` by corpus. With
-        ``"sentence"`` and ``"random"``, scores are speaker-dependent.
+        speaker. ``"published"``: the split or the folds that the corpus prescribes, even if parts
+        share speakers. All drawn modes are stratified by class, and all but ``"corpus"`` by corpus.
+        With ``"sentence"`` and ``"random"``, scores are speaker-dependent; with ``"published"``,
+        if a test speaker is in training or validation.
     folds : int or None
         Number of folds, K. Fold k is the test part, fold (k + 1) % K the validation part, and
         the other folds are the training part; every clip is tested exactly once. K is at least 3,
@@ -125,6 +143,9 @@ def make_splits(
         validation part, `val_share` is a share of the training speakers.
     seed : int >= 0
         The same seed and clips give the same splits, in any order of the clips.
+    shared : sequence of sequence of int, optional
+        Indices of the clips of each group that shares a recording. By default the files are
+        compared (:func:`~fusion.core.data.shared_recordings.shared_recordings`).
 
     Returns
     -------
@@ -134,36 +155,61 @@ def make_splits(
     Raises
     ------
     SplitError
-        If there are too few groups; if the sentence of a clip is unknown; if a speaker is in two
-        prescribed parts or folds; if only some clips have a prescribed part or fold; if training
-        lacks a class; or if validation or test has fewer than two classes.
+        If there are too few groups; if the sentence of a clip is unknown; if a speaker or a
+        recording is in two prescribed parts or folds, except for ``"published"``; if only some
+        clips have a prescribed part or fold, or none for ``"published"``; if training lacks a
+        class; or if validation or test has fewer than two classes.
     ParameterError
         If a share is out of range.
     """
     kind = mode_of(mode)
     _check_request(kind, folds, test_share, val_share)
     check_known(clips, kind)
+    if kind.name not in _WITHOUT_SPEAKERS:
+        check_speakers_known(clips, kind.name)
     order = sorted(range(len(clips)), key=lambda i: (clips[i].corpus, clips[i].name))
-    ordered = [clips[i] for i in order]
-    prescribed = prescribed_column(ordered, folds) if mode == "speaker" else None
+    pool = Pool(clips, shared_recordings(clips) if shared is None else shared).only(order)
+    prescribed = _prescribed(pool, kind, folds)
     if prescribed == "fold":
-        drawn = _rotate(follow_folds(ordered, folds), validate=True)
+        drawn = _rotate(follow_folds(pool.clips, folds), validate=True)
     elif prescribed == "split":
-        drawn = [follow_split(ordered)]
+        drawn = [follow_split(pool.clips)]
     elif folds is not None:
-        drawn = _draw_folds(ordered, kind, folds, seed)
+        drawn = _draw_folds(pool, kind, folds, seed)
     else:
-        drawn = [_draw_parts(ordered, kind, test_share, val_share, seed)]
+        drawn = [_draw_parts(pool, kind, test_share, val_share, seed)]
+    if prescribed and kind.name != "published":
+        check_apart(pool.clips, prescribed, pool.shared)
     cross = folds is not None or prescribed == "fold"
     positions = np.array(order, dtype=np.int64)
     splits: list[Split] = []
     for fold, parts in enumerate(drawn):
-        _add_validation(parts, ordered, val_share, seed)
+        _add_validation(parts, pool, kind, val_share, seed)
         train, val, test = (np.sort(positions[parts == part]) for part in range(len(PARTS)))
         splits.append(Split(train, val, test, fold if cross else None, kind.speaker_independent))
     for split in splits:
         check_classes(split, clips, classes, units=kind.units)
+    if kind.name == "published":
+        apart = not any(_shares_test_speakers(split, clips) for split in splits)
+        splits = [replace(split, speaker_independent=apart) for split in splits]
     return splits
+
+
+def _prescribed(pool: Pool, mode: Mode, folds: int | None) -> Literal["split", "fold"] | None:
+    """Return the prescribed column that the mode follows; None if the mode draws a split."""
+    if mode.name == "published":
+        check_prescribed(pool.clips)
+    elif mode.name != "speaker":
+        return None
+    return prescribed_column(pool.clips, folds)
+
+
+def _shares_test_speakers(split: Split, clips: Sequence[Clip]) -> bool:
+    """Return True if a test speaker is in training or validation, or a speaker is unknown."""
+    if any(is_unknown(clip) for clip in clips):
+        return True
+    train, val, test = ({speaker_of(clips[i]) for i in getattr(split, p)} for p in PARTS)
+    return bool(test & (train | val))
 
 
 def _check_request(mode: Mode, folds: int | None, test_share: float, val_share: float) -> None:
@@ -180,6 +226,32 @@ def _check_request(mode: Mode, folds: int | None, test_share: float, val_share: 
             f"Cross-validation needs at least {mode.min_folds} folds ({needs}); "
             f"{folds} were requested."
         )
+
+
+def divided_recordings(
+    splits: Sequence[Split], shared: Sequence[Sequence[int]]
+) -> list[Sequence[int]]:
+    """Return the groups of clips that share a recording and are in two parts of one of the splits.
+
+    Parameters
+    ----------
+    shared : sequence of sequence of int
+        Indices of the clips of each group that shares a recording.
+
+    Returns
+    -------
+    list of sequence of int
+        The divided groups. The first two clips of each group are in two parts.
+    """
+    divided: dict[int, Sequence[int]] = {}
+    for split in splits:
+        part = {i: name for name in PARTS for i in getattr(split, name).tolist()}
+        for number, group in enumerate(shared):
+            other = next((i for i in group if part.get(i) != part.get(group[0])), None)
+            if other is not None:
+                rest = [i for i in group[1:] if i != other]
+                divided.setdefault(number, [group[0], other, *rest])
+    return list(divided.values())
 
 
 # -- parts: arrays (n,) with each clip's index into PARTS, 0, 1 or 2 -------------------
@@ -201,114 +273,53 @@ def _rotate(assigned: Indices, *, validate: bool) -> list[Indices]:
     return parts_by_fold
 
 
-def _draw_folds(clips: Sequence[Clip], mode: Mode, folds: int, seed: int) -> list[Indices]:
+def _draw_folds(pool: Pool, mode: Mode, folds: int, seed: int) -> list[Indices]:
     """Draw folds, and return the clips' parts for each test fold."""
-    assigned = _draw(clips, np.full(folds, 1 / folds), mode, seed)
+    assigned = draw(pool, np.full(folds, 1 / folds), mode, seed)
     return _rotate(assigned, validate=mode.group_validates and folds >= len(PARTS))
 
 
-def _draw_parts(
-    clips: Sequence[Clip], mode: Mode, test_share: float, val_share: float, seed: int
-) -> Indices:
+def _draw_parts(pool: Pool, mode: Mode, test_share: float, val_share: float, seed: int) -> Indices:
     """Draw one split, and return the part of each clip.
 
     The validation part is empty if there are too few groups, or if the groups are corpora.
     """
-    groups = count_groups(clips, mode)
+    groups = pool.groups(mode)
+    names = sorted(set(groups))
     if not mode.group_validates:  # the seed chooses one group as the test part
-        _check_number(groups, mode, mode.min_folds)
-        names = sorted({mode.group(clip) for clip in clips})
-        tested = names[np.random.default_rng(seed).integers(groups)]
-        chosen = np.array([mode.group(clip) == tested for clip in clips])
-        return np.where(chosen, _TEST, _TRAIN)
-    if groups < len(PARTS) and mode.min_folds < len(PARTS):
-        return np.where(_draw(clips, np.array([0.5, 0.5]), mode, seed) == 0, _TRAIN, _TEST)
-    return _draw(clips, np.array([1 - test_share - val_share, val_share, test_share]), mode, seed)
+        check_number(len(names), mode, mode.min_folds)
+        tested = names[np.random.default_rng(seed).integers(len(names))]
+        return np.where(np.array([group == tested for group in groups]), _TEST, _TRAIN)
+    if len(names) < len(PARTS) and mode.min_folds < len(PARTS):
+        return np.where(draw(pool, np.array([0.5, 0.5]), mode, seed) == 0, _TRAIN, _TEST)
+    return draw(pool, np.array([1 - test_share - val_share, val_share, test_share]), mode, seed)
 
 
-def _add_validation(parts: Indices, clips: Sequence[Clip], val_share: float, seed: int) -> None:
+def _add_validation(parts: Indices, pool: Pool, mode: Mode, val_share: float, seed: int) -> None:
     """Move training speakers to an empty validation part, in place.
+
+    In a published split with a single training speaker, training clips are moved.
 
     Raises
     ------
     SplitError
-        If there are fewer than two training speakers.
+        If there are fewer than two training speakers, and speakers may not be shared.
     """
     if (parts == _VAL).any():
         return
     train = np.flatnonzero(parts == _TRAIN)
-    training_clips = [clips[i] for i in train.tolist()]
-    if count_groups(training_clips, MODES["speaker"]) < 2:
-        raise SplitError(
-            "There are no clips for validation, and only one training speaker, who can't be moved "
-            "to validation.",
-            hint="Add recordings of more speakers, or mark clips for validation in a table's "
-            "column split.",
-        )
-    shares = np.array([1 - val_share, val_share])
-    parts[train] = _draw(training_clips, shares, MODES["speaker"], seed)
-
-
-# -- drawing a split -----------------------------------------------------------------
-
-
-def _draw(clips: Sequence[Clip], shares: Floats, mode: Mode, seed: int) -> Indices:
-    """Draw the part of each clip, (n,); parts are numbered as in `shares`, (P,)."""
-    rng = np.random.default_rng(seed)
-    _check_number(count_groups(clips, mode), mode, len(shares))
-    if mode.name == "random":
-        return _draw_clips(clips, shares, rng)
-    return _draw_groups(clips, mode.group, shares, rng)
-
-
-def _check_number(count: int, mode: Mode, needed: int) -> None:
-    """Raise SplitError if there are fewer groups than parts."""
-    if count >= needed:
-        return
-    fewer = ""
-    if count >= mode.min_folds:  # fewer folds are possible
-        fewer = f"Use --folds {count}{' or fewer' if count > mode.min_folds else ''}. "
-    raise SplitError(
-        f"{needed} parts that share no {mode.unit} need at least {needed} {mode.units}; there "
-        f"{'is' if count == 1 else 'are'} {count}.",
-        hint=f"{fewer}{mode.more}",
-    )
-
-
-def _draw_clips(clips: Sequence[Clip], shares: Floats, rng: np.random.Generator) -> Indices:
-    """Draw the part of each clip, (n,), stratified by corpus and class."""
-    cells: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for i, clip in enumerate(clips):
-        cells[clip.corpus, clip.label].append(i)
-    part = np.zeros(len(clips), dtype=np.int64)
-    counts = apportion({cell: len(members) for cell, members in cells.items()}, shares)
-    for cell, members in cells.items():
-        part[rng.permutation(members)] = np.repeat(np.arange(len(shares)), counts[cell])
-    return part
-
-
-def _draw_groups(
-    clips: Sequence[Clip],
-    group: Callable[[Clip], Group],
-    shares: Floats,
-    rng: np.random.Generator,
-) -> Indices:
-    """Draw the part of each group, with balanced classes, and return the part of each clip, (n,).
-
-    A group is a pair of kind and name. The groups of each kind are spread over all parts.
-    """
-    groups = sorted({group(clip) for clip in clips})
-    number = {name: i for i, name in enumerate(groups)}
-    column = {label: i for i, label in enumerate(sorted({clip.label for clip in clips}))}
-    histograms = np.zeros((len(groups), len(column)))
-    for clip in clips:
-        histograms[number[group(clip)], column[clip.label]] += 1
-    kinds = np.array([kind for kind, _ in groups])
-    part = np.zeros(len(groups), dtype=np.int64)
-    for kind, counts in apportion(Counter(kinds.tolist()), shares).items():
-        members = np.flatnonzero(kinds == kind)
-        part[members] = balance(histograms[members], counts, rng)
-    return part[[number[group(clip)] for clip in clips]]
+    training = pool.only(train.tolist())
+    unit = MODES["speaker"]
+    if len(set(training.groups(unit))) < 2:
+        if mode.name != "published":
+            raise SplitError(
+                "There are no clips for validation, and only one training speaker, who can't be "
+                "moved to validation.",
+                hint="Add recordings of more speakers, or mark clips for validation in a table's "
+                "column split.",
+            )
+        unit = MODES["random"]
+    parts[train] = draw(training, np.array([1 - val_share, val_share]), unit, seed)
 
 
 # -- classes that every split must have ----------------------------------------------

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..contracts.data import Clip
 from ..contracts.errors import CorpusError, UnknownNameError
-from .split_modes import MODES, speaker_of
+from .split_modes import Mode, speaker_of
 
 AdaptName = Literal["none", "speaker"]
 ADAPTS: tuple[AdaptName, ...] = ("none", "speaker")
@@ -34,9 +34,15 @@ def with_task(adapt: str, text: str) -> str:
     return " ".join(filter(None, (task_sentence(adapt), text)))
 
 
-def measured_on(mode: str, adapt: str) -> str:
-    """Return a phrase for the clips of the scores: ``"on held-out speakers, speaker-adapted"``."""
-    return ", ".join(filter(None, (MODES[mode].tested, task_name(adapt))))
+def measured_on(mode: Mode, adapt: str) -> str:
+    """Return a phrase for the clips of the scores: ``"on held-out speakers, speaker-adapted"``.
+
+    Parameters
+    ----------
+    mode : Mode
+        Split mode of the run (:func:`~fusion.core.data.split_modes.mode_of_splits`).
+    """
+    return ", ".join(filter(None, (mode.tested, task_name(adapt))))
 
 
 def check_adapt(adapt: str, clips: Sequence[Clip]) -> None:

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from ...cache import FeatureCache
-from ..data.split_modes import MODES
 from ..data.task import task_name
 from ..runs.outcome.results import interval_text
 from ..runs.plan import Plan
@@ -98,7 +97,7 @@ def _table(audit: Audit) -> Table:
 
 
 def _speakers(column: Column) -> str:
-    return "kept apart" if MODES[column.split].speaker_independent else "not kept apart"
+    return "kept apart" if column.speaker_independent else "not kept apart"
 
 
 def _share(count: int, clips: int) -> str:

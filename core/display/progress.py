@@ -10,8 +10,12 @@ Advance = Callable[[int, int], None]
 
 
 @contextlib.contextmanager
-def bar(name: str, *, of_bytes: bool = False) -> Iterator[Advance]:
-    """Show a progress bar until the context ends; yield the function that updates the bar."""
+def bar(name: str, *, of_bytes: bool = False, keep_stdout: bool = False) -> Iterator[Advance]:
+    """Show a progress bar until the context ends; yield the function that updates the bar.
+
+    With `keep_stdout`, standard output is not redirected to the bar's terminal. Use this for
+    results that are printed during the work, if standard output is a file or a pipe.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -32,6 +36,7 @@ def bar(name: str, *, of_bytes: bool = False) -> Iterator[Advance]:
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        redirect_stdout=not keep_stdout,
         disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task(name, total=None)

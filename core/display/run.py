@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -20,12 +20,15 @@ from ..analysis.diagnosis import FILE as DIAGNOSIS
 from ..analysis.diagnosis import Diagnosis, Finding
 from ..analysis.report import REPORT, cautions
 from ..contracts import Clip
-from ..data.absence import absence_text, lacking
-from ..data.extraction import failure_text
+from ..data.absence import absence_text
 from ..data.features import Indices
+from ..data.intake import Intake, intake_lines, intake_of
+from ..data.labels import spellings_text
+from ..data.speakers import is_unknown, merged_text
 from ..data.split_modes import MODES, PARTS, Group, speaker_of
-from ..data.splits import Split
+from ..data.splits import Split, divided_recordings
 from ..data.task import adapted_line
+from ..data.windows import LongClips
 from ..runs.outcome.results import weights_text
 from ..runs.outcome.selection import ENSEMBLE
 from ..runs.plan import Plan
@@ -33,11 +36,18 @@ from ..runs.result_table import comparison_lines, result_table
 from ..runs.trainings import CONTROL, FUSED, Training
 from ..toolkit.run_files import read_json
 from ..workflows.experiment import Observer, RunResult
+from .build import (
+    FAILURES_SHOWN,
+    absent_lines,
+    corpora_text,
+    failed_recordings,
+    fetched_text,
+    problem_lines,
+)
 from .console import SafeConsole, new_console
 from .findings import one_line
 from .plain_tables import plain_table
 
-_FAILURES_SHOWN = 5
 _EXTRACT = "extracting"
 
 
@@ -79,23 +89,27 @@ class Display(Observer):
         """Print the corpora and the split."""
         self._upstream = FeatureCache(plan.config.cache).upstream
         self.say_corpora(plan)
+        for name, extractor in plan.extractors.items():
+            if extractor.note:
+                self._say(f"[bold]{escape(name):<9}[/] {escape(extractor.note)}")
         self.say_split(plan)
 
     def say_corpora(self, plan: Plan) -> None:
-        """Print the numbers of clips, speakers and clips per class, and the labels left out."""
+        """Print the numbers of clips, speakers and clips per class, what is left out, and merges.
+
+        Files and rows are left out because of their label or passed over by the corpus.
+        """
         data = plan.dataset
-        speakers = {(clip.corpus, clip.speaker) for clip in data.clips}
-        counts = Counter(clip.label for clip in data.clips)
-        self._say(
-            f"[bold]corpus[/]    {escape(', '.join(data.corpora))}: {len(data.clips)} clips, "
-            f"{len(speakers)} speakers; "
-            + escape(", ".join(f"{name} {counts[name]}" for name in data.classes))
-        )
-        for corpus, dropped in data.dropped.items():
-            if dropped:
-                listed = ", ".join(f"{label} {n}" for label, n in dropped.items())
-                text = f"{corpus}: left out {sum(dropped.values())}: {listed}"
-                self._say(f"          {escape(text)}")
+        self._say(f"[bold]corpus[/]    {escape(corpora_text(data))}")
+        for line in intake_lines(intake_of(data), "run.json"):
+            self._say(f"          {escape(line)}")
+        if plan.config.label_map:
+            renamed = ", ".join(f"{own} -> {new}" for own, new in plan.config.label_map.items())
+            self._say(f"          labels renamed: {escape(renamed)}")
+        if data.spellings:
+            self._say(f"          {escape(spellings_text(data.spellings))}")
+        if data.merged_speakers:
+            self._say(f"[yellow]          {escape(merged_text(data.merged_speakers))}[/]")
 
     def say_split(self, plan: Plan) -> None:
         """Print the clips and speakers of each part, missing classes, and caveats of the split."""
@@ -129,17 +143,28 @@ class Display(Observer):
         if _EXTRACT in self._bars:
             self._progress.remove_task(self._bars.pop(_EXTRACT))
         computed = f"{report.computed} computed in {report.seconds:.1f} s, "
-        counts = (computed if report.computed else "") + _fetched(report, self._upstream)
+        counts = (computed if report.computed else "") + fetched_text(report, self._upstream)
         self._say(f"[bold]features[/]  {counts}{report.present} found in the cache")
-        for line in _absent(report):
+        for line in absent_lines(report):
             self._say(f"[yellow]          {escape(line)}[/]")
-        for failure in report.failures[:_FAILURES_SHOWN]:
-            self._say(f"[yellow]          left out:[/] {escape(failure_text(failure))}")
-        more = len(report.failures) - _FAILURES_SHOWN
+        failed = failed_recordings(report)
+        for text in failed[:FAILURES_SHOWN]:
+            self._say(f"[yellow]          left out:[/] {escape(text)}")
+        more = len(failed) - FAILURES_SHOWN
         if more > 0:
             self._say(f"          and {more} more, all listed in run.json")
-        for line in _problems(report):
+        for line in problem_lines(report):
             self._say(line)
+
+    def accounted(self, intakes: Sequence[Intake]) -> None:
+        """Print the sums of the corpora again if some clips are unreadable."""
+        for intake in intakes:
+            if intake.unreadable:
+                self._say(f"          {escape(intake.summary())}")
+
+    def long_clips(self, counts: LongClips, clips: int) -> None:
+        """Print how many clips are longer than what the features represent, and their use."""
+        self._say(f"[bold]long clips[/]: {escape(counts.text(clips))}")
 
     def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
         """Print the number of models and their epochs, and start the bar of the models."""
@@ -227,16 +252,53 @@ def _about_split(plan: Plan) -> list[str]:
     """Return caveats of the split: adaptation, tested corpora, speakers shared between parts."""
     clips, mode = plan.dataset.clips, MODES[plan.config.split]
     lines = [adapted_line(clips)] if plan.config.adapt == "speaker" else []
+    if unknown := sum(is_unknown(clip) for clip in clips):
+        return [*lines, f"speaker-dependent: the speakers of {unknown} clips are unknown, so test "
+                "speakers may also be in training"]  # fmt: skip
     if mode.name == "corpus":
         tested = [", ".join(sorted({clips[i].corpus for i in s.test})) for s in plan.splits]
         lines.append(f"tested: {escape('; then '.join(tested))}")
+    if mode.name == "published":
+        return lines + _about_published(plan)
     if any(_in_both(clips, s.val, s.train, mode.group) for s in plan.splits):
         lines.append(f"validation: held-out speakers of the training {mode.units}")
     if not plan.splits[0].speaker_independent:
-        number = sum(len({speaker_of(clips[i]) for i in s.test}) for s in plan.splits)
-        shared = sum(len(_in_both(clips, s.test, s.train, speaker_of)) for s in plan.splits)
+        shared, number = _shared_speakers(clips, plan.splits, [s.train for s in plan.splits])
         lines.append(f"speaker-dependent: {shared} of {number} test speakers are also in training")
     return lines
+
+
+def _about_published(plan: Plan) -> list[str]:
+    """Return the speakers and recordings that the parts of a published split share."""
+    clips, splits = plan.dataset.clips, plan.splits
+    earlier = [np.concatenate([s.train, s.val]) for s in splits]
+    shared, number = _shared_speakers(clips, splits, earlier)
+    lines = ["published split: speaker-independent, no test speaker is in training or validation"]
+    if shared:
+        lines = [f"published split, speaker-dependent: {shared} of {number} test speakers are also "
+                 "in training or validation"]  # fmt: skip
+    if any(_in_both(clips, s.val, s.train, speaker_of) for s in splits):
+        lines.append("validation: training and validation share speakers")
+    divided = divided_recordings(splits, plan.dataset.shared_recordings or ())
+    if divided:
+        names = " = ".join(f"{clips[i].corpus}/{clips[i].name}" for i in divided[0][:2])
+        lines.append(
+            f"recordings of which clips are in two parts: {len(divided)}; first: {escape(names)}"
+        )
+    return lines
+
+
+def _shared_speakers(
+    clips: Sequence[Clip], splits: Sequence[Split], earlier: Sequence[Indices]
+) -> tuple[int, int]:
+    """Return how many test speakers are in the earlier parts of their fold, and their number.
+
+    A speaker is counted once, in whatever number of folds.
+    """
+    tested = {speaker_of(clips[i]) for s in splits for i in s.test}
+    pairs = zip(splits, earlier, strict=True)
+    shared = {person for s, one in pairs for person in _in_both(clips, s.test, one, speaker_of)}
+    return len(shared), len(tested)
 
 
 def _in_both(
@@ -300,36 +362,3 @@ def _table(result: RunResult) -> Table:
         style = "bold" if number in content.best else ""
         table.add_row(*row, style=style, end_section=row[0] == ENSEMBLE)
     return table
-
-
-def _fetched(report: BuildReport, upstream: object) -> str:
-    return f"{report.fetched} fetched from {escape(str(upstream))}, " if report.fetched else ""
-
-
-def _absent(report: BuildReport) -> list[str]:
-    """Return lines with the number of recordings that lack each feature."""
-    return [f"{len(keys)} recordings have no {m}" for m, keys in lacking(report).items()]
-
-
-def _problems(report: BuildReport) -> list[str]:
-    """Return warnings of cache files that could not be used."""
-    shown = [f"[yellow]warning:[/] {escape(p.line)}" for p in report.problems[:_FAILURES_SHOWN]]
-    more = len(report.problems) - len(shown)
-    return [*shown, f"and {more} more: fusion cache verify"] if more > 0 else shown
-
-
-def print_build(report: BuildReport, cache: FeatureCache) -> None:
-    """Print the numbers of features that a build computed, fetched and found, and its failures."""
-    console = new_console()
-    for failure in report.failures:
-        console.print(f"[yellow]left out:[/] {escape(failure_text(failure))}")
-    for line in _problems(report):
-        console.print(line)
-    for line in _absent(report):
-        console.print(line)
-    console.print(
-        f"{report.computed} computed, {_fetched(report, cache.upstream)}"
-        f"{report.present} present already, "
-        f"{len(report.failures)} failed, in {report.seconds:.1f} s"
-    )
-    console.print(f"cache: {escape(str(cache.root))}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..contracts.errors import ParameterError, UnknownNameError
 from ..registry.parameters import as_text
+
+if TYPE_CHECKING:
+    from ..registry.registry import Registry
 
 PathLike = str | Path
 
@@ -32,6 +36,12 @@ INSTEAD = {
     "settings": 'The argument is called set, as on the command line: set={"train.dim": 32}',
     "p": 'The argument is called plugins: plugins=["./my.py"]',
 }
+
+
+def shortened(value: Any) -> str:
+    """Return the representation of a value for a message, at most 60 characters long."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def check_whole_or_none(least: int, **values: int | None) -> None:
@@ -75,6 +85,15 @@ def pairs(name: str, value: str | Mapping[str, str] | None) -> tuple[str, ...]:
     return texts(name, value or ())
 
 
+def text_mapping(name: str, value: Mapping[str, str] | None) -> dict[str, str]:
+    """Return a mapping of texts to texts; None means an empty mapping."""
+    if not isinstance(value, Mapping | None) or not all(
+        isinstance(text, str) for pair in (value or {}).items() for text in pair
+    ):
+        raise ParameterError(f"{name} must map texts to texts, and is {value!r}.")
+    return dict(value or {})
+
+
 def settings_texts(parameters: Mapping[str, Any]) -> list[str]:
     """Return parameters as texts, in the form that a user types after ``--set``."""
     for name, value in parameters.items():
@@ -87,3 +106,15 @@ def settings_texts(parameters: Mapping[str, Any]) -> list[str]:
                 "branch.MODALITY and plugins.",
             )
     return [f"{name}={as_text(value)}" for name, value in parameters.items()]
+
+
+def registry_with_warnings(plugins: Sequence[str], strict: bool) -> Registry:
+    """Return the registry of plugins; broken and deprecated plugins give Python warnings."""
+    from ..registry.registry import Registry
+
+    registry = Registry(plugins, strict=strict)
+    for problem in registry.problems:
+        warnings.warn(f"{problem}\n{problem.remedy}", stacklevel=3)
+    for deprecation in registry.deprecations:
+        warnings.warn(str(deprecation), DeprecationWarning, stacklevel=3)
+    return registry

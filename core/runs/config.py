@@ -36,8 +36,9 @@ class RunConfig:
     settings : mapping
         Value or text by owner and parameter. An owner is a plugin, ``branch.<modality>`` or
         ``train``.
-    split : {"speaker", "sentence", "corpus", "random"}
-        The unit that no two parts of the split share.
+    split : {"speaker", "sentence", "corpus", "random", "published"}
+        The unit that no two parts of the split share; ``"published"`` follows the split or the
+        folds that the corpus prescribes.
     folds : int or None
         Cross-validation folds; None means one split.
     seed : int
@@ -70,6 +71,12 @@ class RunConfig:
     adapt : {"none", "speaker"}
         ``"speaker"``: each speaker's features are standardised by the speaker's unlabelled
         clips.
+    columns : mapping of str to str
+        Columns of tables that the user chose, by role.
+    ignored_columns : tuple of str
+        Columns of tables that are not read.
+    label_map : mapping of str to str
+        Labels that the user renamed: new name by the corpus's own label.
     """
 
     data: tuple[str, ...]
@@ -93,6 +100,9 @@ class RunConfig:
     tune: int = 0
     space: Mapping[str, Mapping[str, Any]] | None = None
     adapt: AdaptName = "none"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    ignored_columns: tuple[str, ...] = ()
+    label_map: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def train(self) -> TrainConfig:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ...cache.builds.journal import Purpose
 from ...cache.builds.progress import BuildReport, Progress
 from ...cache.builds.work import FileState, Item
 from ...cache.fingerprint import digest_many
-from ..contracts import Clip, Extractor
+from ..contracts import Clip, Extractor, Recording
 from ..contracts.errors import CorpusError, PluginError, SplitError
 from ..data.absence import absent_of, check_absent
 from ..data.corpora import Dataset
@@ -22,9 +23,13 @@ from ..data.dataset import RunData
 from ..data.duplicates import items_by_place
 from ..data.extraction import computation_of, failure_text, origin_of
 from ..data.features import Indices
+from ..data.intake import unreadable_counts
+from ..data.signals import measured_signals
 from ..data.splits import Split, check_classes
+from ..data.windows import LongClips, Window, by_clip, find_windows, limited
 from ..registry.registry import Registry
 from ..registry.trace import during
+from ..toolkit.signal import Signal
 from .config import RunConfig
 from .plan import Plan, check_owners, make_extractors, read_dataset, with_defaults
 
@@ -33,10 +38,73 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Extracted:
-    """Result of extraction: the usable clips and the build's report."""
+    """Result of extraction.
+
+    Attributes
+    ----------
+    data : RunData
+        The usable clips.
+    report : BuildReport
+        Numbers of features, and failures.
+    signals : mapping of str to Signal
+        Measurements of the recordings, by key.
+    unreadable : mapping of str to int
+        Number of clips that were left out because they failed, by corpus.
+    long_clips : LongClips or None
+        Clips that are longer than what the features represent; None if there are none.
+    """
 
     data: RunData
     report: BuildReport
+    signals: Mapping[str, Signal] = field(default_factory=dict)
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+    long_clips: LongClips | None = None
+
+
+@dataclass(frozen=True)
+class Built:
+    """Result of a build: the data set as it was read, the usable clips, report and signals.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        All clips that the corpora list.
+    data : RunData
+        The clips that did not fail, without a split.
+    report : BuildReport
+        Numbers of features, and failures.
+    signals : mapping of str to Signal
+        Measurements of the recordings, by key; empty for a part of a corpus.
+    """
+
+    dataset: Dataset
+    data: RunData
+    report: BuildReport
+    signals: Mapping[str, Signal]
+
+
+class BuiltFeatures(NamedTuple):
+    """Features that a build computed or found.
+
+    Attributes
+    ----------
+    keys : list of str
+        Key of each clip.
+    report : BuildReport
+        Report of the build, with at most one failure per clip and feature.
+    windows : dict
+        Windows of each divided clip, by index of the clip.
+    seconds : dict
+        Longest part of a recording that one array represents, for features that have a limit.
+    long : list of int
+        Clips that are longer than that part, whether divided or not.
+    """
+
+    keys: list[str]
+    report: BuildReport
+    windows: dict[int, tuple[Window, ...]]
+    seconds: dict[str, float]
+    long: list[int]
 
 
 def extract(
@@ -57,7 +125,7 @@ def extract(
     """
     clips = plan.dataset.clips
     with open_workers(jobs=jobs) as on:
-        keys, report = build_features(
+        built = build_features(
             plan.config,
             plan.extractors,
             clips,
@@ -65,6 +133,7 @@ def extract(
             purpose="run",
             on_progress=on_progress,
         )
+    keys, report = built.keys, built.report
     absent = absent_of(report, keys)
     failed = {failure.key for failure in report.failures}
     usable = np.array([key not in failed for key in keys])
@@ -84,9 +153,19 @@ def extract(
         plan.dataset.classes,
         tuple(_renumber(split, usable_indices) for split in splits),
         {m: flags[usable] for m, flags in absent.items() if flags[usable].any()},
+        windows := {
+            number: built.windows[i]
+            for number, i in enumerate(usable_indices)
+            if i in built.windows
+        },
+        tuple(built.seconds) if windows else (),
     )
     check_absent(data.absent, data.splits, data.clips, data.classes)
-    return Extracted(data, report)
+    unreadable = unreadable_counts(plan.dataset, data.clips)
+    long = len(set(built.long) & set(usable_indices))
+    count = sum(len(own) for own in windows.values())
+    long_clips = LongClips(built.seconds, long, count) if long else None
+    return Extracted(data, report, _signals(plan.config, data), unreadable, long_clips)
 
 
 def build_cache(
@@ -98,7 +177,7 @@ def build_cache(
     scheduler: str | None = None,
     part: tuple[int, int] = (1, 1),
     on_progress: OnProgress | None = None,
-) -> BuildReport:
+) -> Built:
     """Compute the features of a corpus that the cache lacks, without a split or a model.
 
     Parameters
@@ -116,11 +195,29 @@ def build_cache(
     config = with_defaults(config, registry)
     check_owners(config, registry)
     extractors = make_extractors(config, registry)
-    clips = read_dataset(config, registry).clips
+    dataset = read_dataset(config, registry)
     with open_workers(executor, jobs=jobs, scheduler=scheduler) as on:
-        return build_features(config, extractors, clips, on=on, part=part, on_progress=on_progress)[
-            1
-        ]
+        built = build_features(
+            config, extractors, dataset.clips, on=on, part=part, on_progress=on_progress
+        )
+    keys, report = built.keys, built.report
+    failed = {failure.key for failure in report.failures}
+    usable = [i for i, key in enumerate(keys) if key not in failed]
+    data = RunData(
+        tuple(dataset.clips[i] for i in usable),
+        tuple(keys[i] for i in usable),
+        dataset.targets()[usable],
+        dataset.classes,
+        (),
+    )
+    whole = part == (1, 1)  # else each part would measure every recording
+    return Built(dataset, data, report, _signals(config, data) if whole else {})
+
+
+def _signals(config: RunConfig, data: RunData) -> dict[str, Signal]:
+    """Return the measurements of the clips' recordings by key."""
+    recordings = [clip.recording for clip in data.clips]
+    return measured_signals(FeatureCache(config.cache), data.keys, recordings)
 
 
 @during("extract")
@@ -133,8 +230,11 @@ def build_features(
     part: tuple[int, int] = (1, 1),
     purpose: Purpose = "build",
     on_progress: OnProgress | None,
-) -> tuple[list[str], BuildReport]:
-    """Compute the features that the cache lacks; return each clip's key and the report.
+) -> BuiltFeatures:
+    """Compute the features that the cache lacks.
+
+    A clip that is longer than what an extractor's array represents is divided into windows, unless
+    ``train.windows`` is "middle". Extractors without such a limit get the whole clip.
 
     Raises
     ------
@@ -143,16 +243,16 @@ def build_features(
     CorpusError
         If no recording can be read.
     """
-    recordings = [clip.recording for clip in clips]
-    states = [FileState.of(r.path) for r in recordings]  # before any file is read
-    keys = digest_many([(r.path, r.start, r.end) for r in recordings])
-    items = [
-        Item(key, clip.recording, origin_of(clip.recording), clip.corpus, state)
-        for key, clip, state in zip(keys, clips, states, strict=True)
-    ]
+    seconds = limited(extractors)
+    long = find_windows(clips, min(seconds.values(), default=None))
+    items, windows = _items(clips, long if config.train.windows == "random" else {})
+    by_window = [item for i, item in enumerate(items) for item in windows.get(i, (item,))]
     work = [
-        (computation_of(extractor), items_by_place(extractor, clips, items))
-        for extractor in extractors.values()
+        (
+            computation_of(extractor),
+            by_window if name in seconds else items_by_place(extractor, clips, items),
+        )
+        for name, extractor in extractors.items()
     ]
     cache = FeatureCache(config.cache)
     report = build(
@@ -167,11 +267,45 @@ def build_features(
     for failure in report.failures:
         if failure.reason.startswith(PluginError.__name__):  # the plugin is wrong, not the file
             raise PluginError(failure.reason.partition(": ")[2])
+    keys = [item.key for item in items]
+    report, used = by_clip(
+        report,
+        keys,
+        {i: [Window(item.source, item.key) for item in own] for i, own in windows.items()},
+    )
     if report.failures and len({f.key for f in report.failures}) == len(set(keys)):
         raise CorpusError(
             f"No recording can be read. First failure: {failure_text(report.failures[0])}"
         )
-    return keys, report
+    return BuiltFeatures(keys, report, used, seconds, list(long))
+
+
+def _items(
+    clips: Sequence[Clip], parts: Mapping[int, Sequence[Recording]]
+) -> tuple[list[Item], dict[int, list[Item]]]:
+    """Return the item of each clip, and the items of the windows of each divided clip.
+
+    Parameters
+    ----------
+    parts : mapping
+        Windows of each divided clip, by index of the clip.
+    """
+    recordings = [clip.recording for clip in clips]
+    states = [FileState.of(r.path) for r in recordings]  # before any file is read
+    own = [(index, part) for index, of_clip in parts.items() for part in of_clip]
+    # All keys at once, so that a file with many windows is read once.
+    every = [*recordings, *(part for _, part in own)]
+    keys = digest_many([(r.path, r.start, r.end) for r in every])
+
+    def item(index: int, key: str, recording: Recording) -> Item:
+        clip = clips[index]
+        return Item(key, recording, origin_of(recording), clip.corpus, states[index])
+
+    items = [item(i, keys[i], recording) for i, recording in enumerate(recordings)]
+    windows: dict[int, list[Item]] = {}
+    for (index, part), key in zip(own, keys[len(clips) :], strict=True):
+        windows.setdefault(index, []).append(item(index, key, part))
+    return items, windows
 
 
 def _leave_out(keys: set[str], report: BuildReport, *, strict: bool) -> None:

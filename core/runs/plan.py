@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ...cache.fingerprint import Fingerprint
-from ..contracts import Balancer, Extractor, Modality, Tracker
-from ..contracts.errors import ParameterError, UnknownNameError
-from ..data.corpora import Dataset, load_dataset, parse_source
+from ..contracts import Balancer, ColumnChoice, Extractor, Modality, Tracker
+from ..contracts.errors import ParameterError, SplitError, UnknownNameError
+from ..data.corpora import Dataset, load_dataset
 from ..data.extraction import fingerprint_of, make_extractor, without_added
 from ..data.imported_features import find_imported
+from ..data.sources import parse_sources
+from ..data.speakers import merged_text
 from ..data.splits import Split, make_splits
 from ..data.task import check_adapt
 from ..registry.parameters import bind, make
@@ -89,13 +91,21 @@ def divide(plan: Plan) -> Plan:
         If the clips can't be divided as the configuration requests.
     """
     config, dataset = plan.config, plan.dataset
-    splits = make_splits(
-        dataset.clips,
-        dataset.classes,
-        mode=config.split,
-        folds=config.folds,
-        seed=config.seed if config.split_seed is None else config.split_seed,
-    )
+    try:
+        splits = make_splits(
+            dataset.clips,
+            dataset.classes,
+            mode=config.split,
+            folds=config.folds,
+            seed=config.seed if config.split_seed is None else config.split_seed,
+            shared=dataset.shared_recordings,
+        )
+    except SplitError as error:
+        merged = merged_text(dataset.merged_speakers)
+        if not merged:
+            raise
+        hint = f"{error.hint or ''} By name or recording, {merged}.".strip()
+        raise SplitError(error.message, hint=hint) from error
     return replace(plan, splits=tuple(splits))
 
 
@@ -194,9 +204,16 @@ def storage_dtype(config: RunConfig, feature: str) -> str | None:
 def read_dataset(config: RunConfig, registry: Registry) -> Dataset:
     """Read the labelled clips of all sources."""
     corpora = registry.corpora()
-    sources = [parse_source(text, corpora) for text in config.data]
+    sources = [source for text in config.data for source in parse_sources(text, corpora)]
     parameters = {name: config.settings[name] for name in corpora if name in config.settings}
-    return load_dataset(sources, corpora, labels=config.labels, parameters=parameters)
+    return load_dataset(
+        sources,
+        corpora,
+        labels=config.labels,
+        parameters=parameters,
+        columns=ColumnChoice(config.columns, config.ignored_columns),
+        label_map=config.label_map,
+    )
 
 
 def make_spec(

@@ -3,56 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ..contracts import Extractor, Recording
-from ..contracts.errors import MissingModalityError, ParameterError, RecordingError, RunError
+from ..contracts import Recording
+from ..contracts.errors import ParameterError, RecordingError
 from ..data.adaptation import Collector, Moments
-from ..data.extraction import extract_all, fingerprint_of
 from ..data.task import NAME, task_sentence
-from ..registry.parameters import as_text
-from ..registry.provenance import message_of
-from ..toolkit.filenames import AUDIO, audio_files
+from ..toolkit.filenames import audio_files
 from .bundle import Bundle
-from .config import RunConfig
-from .feature_changes import Change, changes
-from .plan import make_extractors
-from .record import FeatureRecord
+from .prediction import Prediction, Window, mean_of, most_probable
+from .prediction_windows import Piece, pieces_of, trained_on_windows, window_of
+from .recording_features import Extracted, RecordingFeatures
 from .run import Run
 
-BATCH = 32  # recordings held in memory at a time
+BATCH = 32  # recordings or windows held in memory at a time
+_TOLERANCE = 1e-3  # seconds by which a recording may exceed the length that the model sees
 FEWEST = 4  # minimum number of recordings that give a speaker's statistics
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Predicted label and class probabilities of one recording.
-
-    Attributes
-    ----------
-    path : Path
-        The file.
-    label : str or None
-        The most probable class; None if the recording could not be labelled.
-    probabilities : dict
-        Probability of each class, summing to 1; empty if the recording could not be labelled.
-    error : str or None
-        Reason why the recording could not be labelled; None for a labelled recording.
-    lacking : tuple of str
-        Modalities that the model takes and the recording lacks; the recording was labelled without
-        these modalities.
-    """
-
-    path: Path
-    label: str | None
-    probabilities: dict[str, float]
-    error: str | None = None
-    lacking: tuple[str, ...] = ()
 
 
 class Predictor:
@@ -66,6 +37,13 @@ class Predictor:
         Parameters that differ from the run's, by extractor, such as a device or the table in which
         new recordings are looked up (`Extractor.sources`). The features that the model reads must
         not change.
+
+    Attributes
+    ----------
+    window : float or None
+        Length in seconds that the extractors see; None if the extractors see any length.
+    divides : bool
+        Whether longer recordings are labelled over windows: the run was trained on windows.
 
     Raises
     ------
@@ -82,21 +60,14 @@ class Predictor:
         *,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        config = run.config
         self.bundle = Bundle(run)
-        # Make only the extractors that the model needs: imported features that it does not need
-        # may have been removed from the cache.
-        used = replace(config, features=tuple(self.bundle.modalities))
-        overrides = settings or {}
-        _check_owners(overrides, config, used.features)
-        self.extractors = make_extractors(_with_overrides(used, overrides), run.registry)
-        self.warnings = _changed(self.extractors, run.record.features)
-        self.warnings += [
-            f"the settings of {m} have no effect: the chosen model takes no {m}"
-            for m in overrides
-            if m not in used.features
-        ]
+        self.features = RecordingFeatures(run, self.bundle, settings or {})
+        self.extractors = self.features.extractors
+        self.warnings = self.features.warnings
+        self.window = window_of(self.extractors.values(), run)
+        self.divides = trained_on_windows(run.config)
         self.speaker: dict[str, Moments] = {}  # statistics of the recordings' speaker, by modality
+        self._counts = {"all": 0, "longer": 0, "divided": 0}  # recordings of the last prediction
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,14 +84,14 @@ class Predictor:
         """List of one sentence that names the task; an empty list for a run without adaptation."""
         return [sentence] if (sentence := task_sentence(self.bundle.adapt)) else []
 
-    def adapt_to(self, files: Sequence[Path], folder: Path | None = None) -> list[str]:
+    def adapt_to(self, files: Sequence[Path | Recording], folder: Path | None = None) -> list[str]:
         """Compute the statistics of the speaker of `files`.
 
         Nothing is computed for a run without adaptation.
 
         Parameters
         ----------
-        files : sequence of Path
+        files : sequence of Path or Recording
             The recordings to label, all of one speaker. Without `folder`, the statistics are
             computed from these recordings.
         folder : Path, optional
@@ -154,38 +125,42 @@ class Predictor:
                 f"{FEWEST} or more unlabelled recordings of the files' speaker.",
                 hint="Name a folder of the speaker's recordings: --speaker-from DIR",
             )
-        recordings = list(files) if folder is None else audio_files(folder)
+        recordings: Sequence[Path | Recording] = (
+            list(files) if folder is None else audio_files(folder)
+        )
         if not recordings:
             raise RecordingError(
-                f"{folder} holds no recordings ({', '.join(AUDIO)}) of the speaker.",
-                hint="Name another folder: --speaker-from DIR",
+                f"{folder} holds no recordings of the speaker.",
+                hint="Name another folder: --speaker-from DIR. The command fusion plugins show "
+                "audio lists the formats.",
             )
         source = "the files themselves" if folder is None else str(folder)
         return self._take_statistics(recordings, source)
 
-    def _take_statistics(self, paths: Sequence[Path], source: str) -> list[str]:
+    def _take_statistics(self, items: Sequence[Path | Recording], source: str) -> list[str]:
         """Compute and keep a speaker's statistics, with `BATCH` recordings in memory at a time."""
         collectors = {
             m: Collector(1, e.shape, self.bundle.kept_axes(m)) for m, e in self.extractors.items()
         }
-        reasons: list[str] = []
-        for start in range(0, len(paths), BATCH):
-            for arrays, reason in self.extracted_all(paths[start : start + BATCH]):
+        failures: dict[Recording, str] = {}
+        for pieces in self._batches(items):
+            for piece, (arrays, reason) in zip(pieces, self.features.extract(pieces), strict=True):
                 if reason is not None:
-                    reasons.append(reason)
+                    failures.setdefault(piece.whole, reason)
                 for m, array in arrays.items():
                     collectors[m].add(np.zeros(1, np.int64), array[None])
-        if len(reasons) == len(paths):
+        reasons = list(failures.values())
+        if len(reasons) == len(items):
             raise RecordingError(
-                f"None of the {len(paths)} recordings of the speaker can be read. {reasons[0]}",
+                f"None of the {len(items)} recordings of the speaker can be read. {reasons[0]}",
                 hint="Name a folder of the speaker's recordings: --speaker-from DIR",
             )
         self.speaker = {m: collector.moments() for m, collector in collectors.items()}
-        count = len(paths) - len(reasons)
+        count = len(items) - len(reasons)
         notes = [f"{NAME}: the speaker's statistics come from {source}, {count} recordings"]
         if reasons:
             notes.append(
-                f"{len(reasons)} of {len(paths)} recordings of the speaker can't be read and are "
+                f"{len(reasons)} of {len(items)} recordings of the speaker can't be read and are "
                 f"left out; the first: {reasons[0]}"
             )
         notes += [
@@ -195,38 +170,51 @@ class Predictor:
         ]
         return notes
 
-    def predict(self, paths: Iterable[Path]) -> Iterator[Prediction]:
+    def predict(self, recordings: Iterable[Path | Recording]) -> Iterator[Prediction]:
         """Return one prediction per recording, in order; `error` is set where labelling failed.
 
-        For a speaker-adapted run, call :meth:`adapt_to` first.
+        If the run was trained on windows, a recording of at least 1.5 times the length that the
+        extractors see is divided into windows. The prediction is the mean of the windows'
+        probabilities. At most `BATCH` windows are in memory at a time. If a window can't be read,
+        the recording can't be labelled. A window that lacks a modality is left out, unless all
+        windows lack one.
+
+        For a speaker-adapted run, call :meth:`adapt_to` first. Afterwards, :meth:`length_note`
+        returns how many recordings are longer than the model sees.
         """
-        waiting: list[Path] = []
-        for path in paths:
-            waiting.append(path)
-            if len(waiting) == BATCH:
-                yield from self._batch(waiting)
-                waiting = []
-        if waiting:
-            yield from self._batch(waiting)
+        self._counts = dict.fromkeys(self._counts, 0)
+        parts: list[_Labelled] = []
+        for pieces in self._batches(recordings):
+            for piece, labelled in zip(pieces, self._label(pieces), strict=True):
+                parts.append(labelled)
+                if piece.last:
+                    self._count(piece)
+                    yield self._combined(parts)
+                    parts = []
 
-    def _batch(self, paths: list[Path]) -> list[Prediction]:
-        predictions: list[Prediction] = []
-        features: dict[str, list[npt.NDArray[Any] | None]] = {m: [] for m in self.extractors}
-        for path, (arrays, reason) in zip(paths, self.extracted_all(paths), strict=True):
-            if reason is not None:
-                predictions.append(Prediction(path, None, {}, reason))
-                continue
-            lacking = tuple(m for m in self.extractors if m not in arrays)
-            predictions.append(Prediction(path, "", {}, lacking=lacking))
-            for m, column in features.items():
-                column.append(arrays.get(m))
-        if not any(p.error is None for p in predictions):
-            return predictions
-        rows = iter(self.bundle.probabilities(features, self.speaker))
-        return [p if p.error else self._labelled(p, next(rows)) for p in predictions]
+    def length_note(self) -> str | None:
+        """Return how many recordings of the last prediction are longer than the model sees.
 
-    def extracted(self, path: Path) -> tuple[dict[str, npt.NDArray[Any]], str | None]:
-        """Extract the features of a recording.
+        Returns
+        -------
+        str or None
+            Number of recordings, and how the recordings were labelled; None if there are none.
+        """
+        longer, divided = self._counts["longer"], self._counts["divided"]
+        if self.window is None or not (divided or (longer and not self.divides)):
+            return None
+        if self.divides:
+            return (
+                f"{divided} of {self._counts['all']} recordings are labelled by the mean over "
+                f"windows of {self.window:.3g} s"
+            )
+        return (
+            f"{longer} of {self._counts['all']} recordings are longer than the {self.window:.3g} s "
+            "that the model sees, and are labelled from their middle"
+        )
+
+    def extracted(self, path: Path) -> Extracted:
+        """Extract the features of a recording, without windows.
 
         Returns
         -------
@@ -234,109 +222,72 @@ class Predictor:
             A dict with the array of each modality that the recording has, and None. If extraction
             fails: an empty dict, and the reason as text.
         """
-        return self.extracted_all([path])[0]
+        return self.features.extract([Piece(Recording(path), Recording(path), None)])[0]
 
-    def extracted_all(
-        self, paths: Sequence[Path]
-    ) -> list[tuple[dict[str, npt.NDArray[Any]], str | None]]:
-        """Extract the features of several recordings, in batches if an extractor supports them.
+    def _batches(self, recordings: Iterable[Path | Recording]) -> Iterator[list[Piece]]:
+        pieces = pieces_of(recordings, self.window, divide=self.divides)
+        while batch := list(islice(pieces, BATCH)):
+            yield batch
 
-        Returns
-        -------
-        list of tuple
-            Result of :meth:`extracted` for each recording.
-        """
-        arrays: list[dict[str, npt.NDArray[Any]]] = [{} for _ in paths]
-        reasons: dict[int, str] = {}  # one failure per index of a recording
-        for m, extractor in self.extractors.items():
-            remaining = [i for i in range(len(paths)) if i not in reasons]
-            extracted = extract_all(extractor, [Recording(paths[i]) for i in remaining])
-            for i, array in zip(remaining, extracted, strict=True):
-                if isinstance(array, MissingModalityError):
-                    continue
-                if isinstance(array, RecordingError):  # the recording is bad, not the plugin
-                    reasons[i] = array.message
-                elif isinstance(array, Exception):
-                    reasons[i] = message_of(array)
-                else:
-                    arrays[i][m] = array
-        for i, row in enumerate(arrays):
-            if i not in reasons and (lacks := self.bundle.lacks(row)):
-                reasons[i] = lacks
-        return [
-            ({}, _with_path(path, reasons[i])) if i in reasons else (arrays[i], None)
-            for i, path in enumerate(paths)
-        ]
+    def _count(self, piece: Piece) -> None:
+        self._counts["all"] += 1
+        if piece.length is not None and self.window is not None:
+            self._counts["longer"] += piece.length > self.window + _TOLERANCE
+        self._counts["divided"] += piece.divided
 
-    def _labelled(self, prediction: Prediction, row: npt.NDArray[Any]) -> Prediction:
-        by_class = {name: float(p) for name, p in zip(self.classes, row, strict=True)}
-        label = max(by_class, key=by_class.__getitem__)
-        return replace(prediction, label=label, probabilities=by_class)
-
-
-def _with_path(path: Path, reason: str) -> str:
-    return reason if str(path) in reason else f"{path}: {reason}"
-
-
-def _check_owners(settings: Mapping[str, Any], config: RunConfig, features: Sequence[str]) -> None:
-    """Raise ParameterError if the owner of a setting is not a feature of the run."""
-    for owner in settings:
-        if owner not in config.features:
-            raise ParameterError(
-                f"--set {owner}.…: {owner!r} is not a feature of this run. The model is trained, "
-                "so only features can be set.",
-                hint="A setting can, for instance, name the table that lists new recordings. The "
-                f"model takes: {', '.join(features)}.",
-            )
-
-
-def _with_overrides(config: RunConfig, overrides: Mapping[str, Mapping[str, Any]]) -> RunConfig:
-    """Return the run's configuration with some extractor parameters replaced."""
-    settings = {m: {**config.settings.get(m, {}), **overrides.get(m, {})} for m in config.features}
-    return replace(config, settings={**config.settings, **settings})
-
-
-def _changed(
-    extractors: Mapping[str, Extractor],
-    trained: Mapping[str, FeatureRecord],
-) -> list[str]:
-    """Compare the installed extractors with those of the training, and return warnings.
-
-    A changed version of an extractor is an error, because the extractor computes other features. A
-    changed version of a library is a warning, because the features are most likely the same.
-
-    Raises
-    ------
-    RunError
-        If the version, a parameter or the shape of an extractor differs.
-    """
-    warnings: list[str] = []
-    for name, extractor in extractors.items():
-        then = trained[name]
-        if differences := changes(extractor, then, skip=extractor.sources):
-            text = "; ".join(change.text for change in differences)
-            raise RunError(
-                f"The feature {name} has changed since the training: {text}.",
-                hint=_remedy(name, differences),
-            )
-        for library, version in fingerprint_of(extractor).libraries.items():
-            before = then.libraries.get(library)
-            if before != version:
-                warnings.append(
-                    f"{name} was computed with {library} {before} for training and is computed "
-                    f"with {version} now"
-                )
-    return warnings
-
-
-def _remedy(name: str, differences: Sequence[Change]) -> str:
-    """Return a hint that tells the user how to undo the first change."""
-    first = differences[0]
-    if first.content:
-        return (
-            "Restore the old content, or choose another source with it: "
-            f"--set {name}.{first.field}=..."
+    def _label(self, pieces: Sequence[Piece]) -> list[_Labelled]:
+        extracted = self.features.extract(pieces)
+        usable = [reason is None and not self.bundle.lacks(a) for a, reason in extracted]
+        columns: dict[str, list[npt.NDArray[Any] | None]] = {
+            m: [a.get(m) for (a, _), use in zip(extracted, usable, strict=True) if use]
+            for m in self.extractors
+        }
+        rows: Iterator[Any] = iter(
+            self.bundle.probabilities(columns, self.speaker) if any(usable) else ()
         )
-    if first.setting:
-        return f"Use the value of the training: --set {name}.{first.field}={as_text(first.stored)}"
-    return "Install the version of the plugin that is in the run's run.json."
+        labelled: list[_Labelled] = []
+        for piece, (arrays, reason), use in zip(pieces, extracted, usable, strict=True):
+            shares = dict(zip(self.classes, map(float, next(rows)), strict=True)) if use else {}
+            lacking = tuple(m for m in self.extractors if m not in arrays)
+            labelled.append(_Labelled(piece, shares, lacking, reason))
+        return labelled
+
+    def _combined(self, parts: Sequence[_Labelled]) -> Prediction:
+        """Return the prediction for a recording, given all its pieces."""
+        piece = parts[0].piece
+        path, start, end = piece.whole.path, piece.whole.start, piece.end
+        used = _complete(parts)
+        reason = next((part.reason for part in parts if part.reason is not None), None)
+        if reason is None and not used:
+            reason = f"{path}: {self.bundle.lacks(())}"
+        if reason is not None:
+            return Prediction(path, None, {}, reason, start=start, end=end)
+        lacking = tuple(m for m in self.extractors if any(m in part.lacking for part in used))
+        if not piece.divided:
+            shares = used[0].probabilities
+            return Prediction(path, most_probable(shares), shares, None, lacking, (), start, end)
+        windows = tuple(
+            Window(part.piece.part.start, part.piece.part.end or 0.0, part.probabilities)
+            for part in used
+        )
+        mean = mean_of([window.probabilities for window in windows])
+        return Prediction(path, most_probable(mean), mean, None, lacking, windows, start, end)
+
+
+class _Labelled(NamedTuple):
+    """Probabilities of one piece; empty if the piece can't be labelled."""
+
+    piece: Piece
+    probabilities: dict[str, float]
+    lacking: tuple[str, ...]
+    reason: str | None
+
+
+def _complete(parts: Sequence[_Labelled]) -> list[_Labelled]:
+    """Return the labelled pieces that have every modality that any piece of the recording has.
+
+    If there are none, all labelled pieces are returned.
+    """
+    labelled = [part for part in parts if part.probabilities]
+    fewest = set.intersection(*(set(part.lacking) for part in parts))
+    return [part for part in labelled if set(part.lacking) == fewest] or labelled

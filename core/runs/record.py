@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ...cache import Fingerprint
+from ..contracts import Clip
 from ..contracts.errors import RunError
+from ..data.intake import Intake, count_by_corpus
 from ..data.split_modes import ModeName
+from ..data.windows import LongClips
 from ..toolkit.run_files import as_type
 from ..training.model import ModelSpec
 from .config import RunConfig
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class SplitRecord:
     mode : str
         Name of the split mode (:data:`~fusion.core.data.split_modes.MODES`).
     speaker_independent : bool
-        Whether test speakers are held out of training.
+        Whether test speakers are held out of training and validation, in every fold.
     folds : int
         Number of folds, K.
     digests : tuple of str
@@ -137,10 +141,20 @@ class RunRecord:
         Names of the corpora.
     dropped_labels : mapping
         Number of clips left out because of their label, by corpus and label.
+    passed_over : mapping
+        Files and rows of the corpora that did not become clips: their number, by corpus and reason.
+    columns : mapping
+        Columns of tables that were used, by corpus and role.
+    unreadable : mapping of str to int
+        Number of clips left out because their recordings can't be read or have none of the
+        features, by corpus.
     failures : sequence of mapping
         Recordings that could not be read: ``feature``, ``recording``, ``reason``.
     absent : mapping of str to int
         Number of clips that lack a modality, for each modality that some clip lacks.
+    long_clips : LongClips or None
+        Number of clips that are longer than what some of the features represent; None if there
+        are none, and in runs of versions that did not count them.
     features : mapping of str to FeatureRecord
         Fingerprint of each modality's feature, by modality.
     model : ModelSpec
@@ -172,8 +186,12 @@ class RunRecord:
     synthetic: bool = False
     corpora: tuple[str, ...] = ()
     dropped_labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    passed_over: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unreadable: Mapping[str, int] = field(default_factory=dict)
     failures: Sequence[Mapping[str, str]] = ()
     absent: Mapping[str, int] = field(default_factory=dict)
+    long_clips: LongClips | None = None
     trainings: int | None = None
     control: int = 0
     handed_out: tuple[Member, ...] | None = None
@@ -182,6 +200,21 @@ class RunRecord:
     def modalities(self) -> list[str]:
         """Names of the modalities, in the order of the model's branches."""
         return self.model.modalities
+
+    def intake(self, clips: Iterable[Clip]) -> list[Intake]:
+        """Return the account of each corpus; `clips` are the clips of the run."""
+        used = count_by_corpus(clips)
+        return [
+            Intake(
+                corpus,
+                used[corpus],
+                self.dropped_labels.get(corpus, {}),
+                self.passed_over.get(corpus, {}),
+                self.unreadable.get(corpus, 0),
+                columns=self.columns.get(corpus, {}),
+            )
+            for corpus in self.corpora
+        ]
 
     def finished(self, handed_out: Sequence[Member], seconds: float) -> RunRecord:
         """Return a copy with the chosen model's members and the training time in seconds."""
@@ -215,17 +248,43 @@ class RunRecord:
 def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
     """Convert the JSON object of an older format to the current format."""
     version, config = data.get("format"), data.get("config")
-    if not isinstance(version, int) or version > 1 or not isinstance(config, dict):
+    if not isinstance(version, int) or version >= FORMAT or not isinstance(config, dict):
         return data
+    # Until format 2 every fused model started untrained.
+    earlier = {"start": "scratch"} if version < 2 else {}
+    data = {**data, "config": with_earlier_settings(config, earlier)}
+    if isinstance(data.get("training"), dict):
+        data["training"] = {"windows": "middle", **data["training"]}
+    return data
+
+
+def with_earlier_settings(
+    config: dict[str, Any], earlier: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Return a stored configuration with the settings that its version left unsaid.
+
+    Parameters
+    ----------
+    config : dict
+        A configuration as a file holds it, possibly damaged.
+    earlier : mapping
+        Further values of training settings that the configuration lacks.
+    """
     settings = config.get("settings", {})
     train = settings.get("train", {}) if isinstance(settings, dict) else None
     if not isinstance(train, dict):
-        return data  # in this case as_type reports the damaged field
-    # Until format 2 every fused model started untrained.
-    settings = {**settings, "train": {"start": "scratch", **train}}
-    return {**data, "config": {**config, "settings": settings}}
+        return config  # in this case as_type reports the damaged field
+    # Until format 3 the setting did not exist, and only the middle of a long clip was used.
+    train = {**earlier, "windows": "middle", **train}
+    tables: dict[str, Any] = {
+        "columns": {},
+        "ignored_columns": [],
+        "label_map": {},
+    }  # new in format 3
+    return {**tables, **config, "settings": {**settings, "train": train}}
 
 
 _ORDER = ("format", "created", "config", "training", "versions", "machine", "classes", "task",
-          "synthetic", "corpora", "dropped_labels", "failures", "absent", "features", "model",
+          "synthetic", "corpora", "dropped_labels", "passed_over", "columns",
+          "unreadable", "failures", "absent", "long_clips", "features", "model",
           "split", "trainings", "control", "seconds", "handed_out")  # fmt: skip

@@ -65,6 +65,9 @@ def requested_config(options: Mapping[str, Any], registry: Registry) -> RunConfi
         plugins=registry.requests,
         dtypes=parse_dtypes(options["dtypes"]),
         tune=options.get("tune") or 0,
+        columns=parse_pairs("--column", options.get("columns", ())),
+        ignored_columns=tuple(options.get("ignored_columns", ())),
+        label_map=parse_pairs("--map-label", options.get("label_map", ())),
     )
 
 
@@ -86,6 +89,26 @@ def parse_branches(choices: tuple[str, ...]) -> dict[str, str]:
             raise ParameterError(f"--branch names the branch of {modality!r} twice.")
         branches[modality] = branch
     return branches
+
+
+def parse_pairs(option: str, choices: tuple[str, ...]) -> dict[str, str]:
+    """Parse choices such as ``("label=EmoClass",)``, and return the values by name.
+
+    Raises
+    ------
+    ParameterError
+        If a choice has no equals sign, or a name is given twice.
+    """
+    from ..contracts.errors import ParameterError
+
+    pairs: dict[str, str] = {}
+    for choice in choices:
+        name, equals, value = choice.partition("=")
+        if not (equals and name.strip() and value.strip()):
+            raise ParameterError(f"{option} must be NAME=VALUE, and is {choice!r}.")
+        if pairs.setdefault(name.strip(), value.strip()) != value.strip():
+            raise ParameterError(f"{option} gives {name.strip()!r} two values.")
+    return pairs
 
 
 def parse_dtypes(choices: tuple[str, ...]) -> dict[str, str]:

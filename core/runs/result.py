@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .outcome.results import Results, points
+from .recordings_from_python import Given, as_files
 from .result_table import result_table
 from .run import Run
 from .trainings import FUSED
 
 if TYPE_CHECKING:
-    from .predictor import Prediction
+    from .prediction import Prediction
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,8 +86,9 @@ class RunResult:
 
     def predict(
         self,
-        recordings: str | Path | Iterable[str | Path],
+        recordings: Given | Iterable[Given],
         *,
+        sample_rate: int | None = None,
         settings: Mapping[str, Mapping[str, Any]] | None = None,
         speaker_from: str | Path | None = None,
     ) -> list[Prediction]:
@@ -94,8 +96,16 @@ class RunResult:
 
         Parameters
         ----------
-        recordings : path or iterable of paths
-            Audio files; each file is one clip.
+        recordings : path, array, tensor or mapping, or iterable of these
+            Recordings; each is one clip. A path is an audio file, or, as for ``fusion predict``, a
+            folder, a pattern or a table of recordings. An array (numpy) or tensor
+            (torch) has the shape (n,), (n, channels) or (channels, n), with at most 8 channels: the
+            longer axis is time. Floating-point samples have full scale 1, and integers the full
+            scale of their dtype. A mapping has ``array`` and ``sampling_rate``, like the Audio
+            feature of a Hugging Face dataset. A ``fusion.Recording`` is a part of a file.
+        sample_rate : int, optional
+            Sample rate of arrays and tensors in hertz, which must be given for them. Mappings have
+            their own sample rate.
         settings : mapping, optional
             Parameters that differ from the run's, by extractor, such as the table in which
             `recordings` are looked up: ``{"precomputed": {"table": "new.csv"}}``.
@@ -109,27 +119,40 @@ class RunResult:
         -------
         list of Prediction
             One prediction per recording, in the order given: ``label``, ``probabilities``, and in
-            ``lacking`` the modalities that the recording lacks. If a recording can't be labelled,
-            ``error`` holds the reason.
+            ``lacking`` the modalities that the recording lacks. If the run was trained on windows,
+            a long recording has the predictions for its windows in ``windows``. If a recording
+            can't be labelled, ``error`` holds the reason. The ``path`` of an array is its position,
+            such as ``array-0``.
 
         Raises
         ------
         RunError
             If an installed extractor differs from the extractor that the model was trained with.
         ParameterError
-            If the run is speaker-adapted and there are too few recordings to compute the
-            speaker's statistics, or the run is not speaker-adapted and `speaker_from` is given.
+            If an item of `recordings` is no recording, an array or tensor is given without
+            `sample_rate`, or a folder, pattern or table has no recording. If the run is
+            speaker-adapted and there are too few recordings to compute the speaker's statistics, or
+            the run is not speaker-adapted and `speaker_from` is given.
+
+        Examples
+        --------
+        >>> result.predict(samples, sample_rate=48000)[0].label    # doctest: +SKIP
+        'happy'
         """
         from .predictor import Predictor
 
-        several = [recordings] if isinstance(recordings, str | Path) else recordings
-        paths = [Path(path) for path in several]
-        predictor = Predictor(self.run, settings=settings)
-        folder = None if speaker_from is None else Path(speaker_from)
-        notes = predictor.adapt_to(paths, folder)
-        for note in notes if folder is None else notes[1:]:
-            warnings.warn(note, stacklevel=2)
-        return list(predictor.predict(paths))
+        with as_files(recordings, sample_rate) as items:
+            predictor = Predictor(self.run, settings=settings)
+            folder = None if speaker_from is None else Path(speaker_from)
+            for note in items.notes:
+                warnings.warn(note, stacklevel=2)
+            notes = predictor.adapt_to(items.recordings, folder)
+            for note in notes if folder is None else notes[1:]:
+                warnings.warn(note, stacklevel=2)
+            predictions = [items.renamed(p) for p in predictor.predict(items.recordings)]
+        if not predictor.divides and (note_on_length := predictor.length_note()):
+            warnings.warn(note_on_length, stacklevel=2)
+        return predictions
 
     def __repr__(self) -> str:
         best = self.results.best_single

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from ..data.absence import absence_text
-from ..data.split_modes import MODES
+from ..data.split_modes import mode_of_splits
 from ..data.task import measured_on
 from .outcome.results import (
     AGAINST_CONTROL,
@@ -86,13 +86,13 @@ def result_table(results: Results, record: RunRecord, path: Path) -> ResultTable
         The run directory.
     """
     models, folds = results.models, record.split.folds
-    mode = MODES[record.split.mode]
+    mode = mode_of_splits(record.split.mode, record.split.speaker_independent)
     header = ["model", "UAR", "WA", "macro-F1", "validation UAR"]
     if folds > 1:
         header.append("UAR by fold, mean ± sd")
     top = max(model.uar.value for model in models if model.name != CHOSEN)
     return ResultTable(
-        f"Test, {measured_on(mode.name, record.config.adapt)} (%, with 95 % intervals)",
+        f"Test, {measured_on(mode, record.config.adapt)} (%, with 95 % intervals)",
         tuple(header),
         tuple(_row(model, folds) for model in models),
         frozenset(i for i, model in enumerate(models) if model.uar.value == top),

@@ -5,6 +5,8 @@
     RUN/
       run.json            configuration, versions, modalities, split, models
       clips.csv           every clip: class, speaker, corpus, content digest, part in each fold
+      signals.csv         length, level, clipping and constant parts of each recording, if measured
+      windows.csv         windows of the long clips, if any: start and end in the file, digest
       metrics.jsonl       one line per epoch of each training
       fold0/mel/          one folder per training: modalities, fused, control
         epochs.jsonl      one line per epoch of this training
@@ -46,15 +48,19 @@ from ..data.dataset import RunData
 from ..data.presence import Flags
 from ..data.split_modes import PARTS
 from ..data.splits import Split
+from ..data.windows import Window
 from ..registry.registry import Registry
 from ..registry.trace import FILE as TRACE
 from ..registry.trace import about
 from ..toolkit import run_files
+from ..toolkit.signal import Signal
 from .config import RunConfig
 from .record import Member, RunRecord
+from .signals_file import SIGNALS, read_signals, signal_rows
 
 RECORD = "run.json"
 CLIPS = "clips.csv"
+WINDOWS = "windows.csv"
 RESULTS = "results.json"
 WEIGHTS = "model.safetensors"
 _LOCK = ".lock"
@@ -236,9 +242,15 @@ class Run(OutputFolder):
         """Return whether `path` holds a run that has at least begun."""
         return (path / RECORD).is_file()
 
-    def begin(self, record: RunRecord, data: RunData) -> None:
-        """Write clips.csv and run.json, which the trainings read."""
+    def begin(
+        self, record: RunRecord, data: RunData, signals: Mapping[str, Signal] | None = None
+    ) -> None:
+        """Write clips.csv and run.json, which the trainings read, and signals.csv if measured."""
         self.write_csv(CLIPS, _clip_rows(data))
+        if data.windows:
+            self.write_csv(WINDOWS, _window_rows(data))
+        if signals:
+            self.write_csv(SIGNALS, signal_rows(data, signals))
         self._write_record(record)
 
     def finish(self, handed_out: Sequence[Member], seconds: float) -> None:
@@ -288,7 +300,7 @@ class Run(OutputFolder):
         Raises
         ------
         RunError
-            If clips.csv is damaged or belongs to another run.
+            If clips.csv or windows.csv is damaged or belongs to another run.
         """
         record, path = self.record, self.path / CLIPS
         try:
@@ -307,7 +319,41 @@ class Run(OutputFolder):
             raise RunError(f"{path} can't be read: {error!r}") from error
         if tuple(split.digest(clips) for split in splits) != record.split.digests:
             raise RunError(f"{path} and run.json hold different splits.")
-        return RunData(clips, keys, targets, record.classes, splits, absent)
+        windows = self._windows(clips)
+        divided = tuple(record.long_clips.seconds) if windows and record.long_clips else ()
+        return RunData(clips, keys, targets, record.classes, splits, absent, windows, divided)
+
+    def _windows(self, clips: Sequence[Clip]) -> dict[int, tuple[Window, ...]]:
+        """Read the windows of each divided clip; an empty dict if run.json announces none."""
+        expected = 0 if self.record.long_clips is None else self.record.long_clips.windows
+        if not expected:
+            return {}
+        path = self.path / WINDOWS
+        number = {(clip.corpus, clip.name): i for i, clip in enumerate(clips)}
+        windows: dict[int, list[Window]] = {}
+        try:
+            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+                for row in csv.DictReader(file):
+                    index = number[row["corpus"], row["clip"]]
+                    end = float(row["end"]) if row["end"] else None
+                    place = Recording(clips[index].recording.path, float(row["start"]), end)
+                    windows.setdefault(index, []).append(Window(place, row["key"]))
+        except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:
+            raise RunError(f"{path} can't be read: {error!r}") from error
+        if (count := sum(map(len, windows.values()))) != expected:
+            raise RunError(f"{path} has {count} of the {expected} windows that run.json announces.")
+        return {index: tuple(own) for index, own in windows.items()}
+
+    @cached_property
+    def signals(self) -> dict[str, Signal]:
+        """Measurements of the recordings by key, from signals.csv; empty if nothing was measured.
+
+        Raises
+        ------
+        RunError
+            If signals.csv is damaged.
+        """
+        return read_signals(self.path / SIGNALS)
 
     # -- trainings and results ---------------------------------------------------------
 
@@ -334,7 +380,8 @@ def _check_free(path: Path) -> None:
     """Raise RunError unless `path` is missing, empty, or left by a run that never began."""
     if not path.exists():
         return
-    if path.is_dir() and {file.name for file in path.iterdir()} <= {CLIPS, TRACE, _LOCK}:
+    left = {CLIPS, WINDOWS, SIGNALS, TRACE, _LOCK}
+    if path.is_dir() and {file.name for file in path.iterdir()} <= left:
         return
     raise RunError(
         f"The run directory {path} already exists and is not empty.",
@@ -361,6 +408,16 @@ def _clip_rows(data: RunData) -> Iterator[Sequence[Any]]:
         absent = [" ".join(m for m, flags in data.absent.items() if flags[index])]
         yield [clip.name, clip.corpus, clip.speaker, clip.label, key, place.path, place.start,
                end, *absent[: len(absent_column)], *row]  # fmt: skip
+
+
+def _window_rows(data: RunData) -> Iterator[Sequence[Any]]:
+    """Yield the header of windows.csv, then one row per window."""
+    yield "corpus", "clip", "start", "end", "key"
+    for index, windows in data.windows.items():
+        clip = data.clips[index]
+        for place, key in windows:
+            end = "" if place.end is None else place.end
+            yield clip.corpus, clip.name, place.start, end, key
 
 
 def _clip(row: Mapping[str, str]) -> Clip:

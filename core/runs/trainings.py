@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from ..contracts.errors import RunError
 from ..training.model import ModelSpec
 from .run import Run
 from .search_space import Settings, tuned_spec
@@ -92,3 +94,21 @@ def settings_of(run: Run, training: Training) -> Settings:
         return {}
     settings: Settings = run.summary(training.name).get("settings", {})
     return settings
+
+
+def open_trained(path: Path) -> Run:
+    """Open the run at `path`, whose trainings must be finished, except for the controls.
+
+    Raises
+    ------
+    RunError
+        If the path is not a run directory, or a training is not finished.
+    """
+    run = Run.open(path)
+    missing = [t for t in trainings_of(run) if not run.finished(t.name)]
+    if missing:
+        raise RunError(
+            f"The training {missing[0].name} of the run {path} is not finished.",
+            hint=f"Resume the run: fusion.resume({str(path)!r}), or fusion diagnose {path}",
+        )
+    return run

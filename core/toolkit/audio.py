@@ -1,177 +1,32 @@
-"""Tools for extractors: reading recordings, and log-mel spectrograms."""
+"""Tools for extractors: log-mel spectrograms, and the functions of recordings, re-exported."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..contracts.data import Recording
-from ..contracts.errors import ParameterError, RecordingError
+from ..contracts.errors import ParameterError
+from .recordings import duration_of, load_waveform
+from .sound_files import FloatArray
 
-FloatArray = npt.NDArray[np.float32]
+__all__ = [
+    "FloatArray",
+    "check_spectrum",
+    "duration_of",
+    "fit_frames",
+    "is_silent",
+    "load_waveform",
+    "log_mel",
+    "mel_heights",
+    "trim_silence",
+]
 
 _AMIN = 1e-10  # minimum power, as in librosa.power_to_db: -100 dB
 _BLOCK = 64  # frames transformed at a time; a block fits the processor's cache
-_LOUDEST = 1e12  # above any integer sample; squared spectra do not overflow float32
-_UNKNOWN_FRAMES = 1 << 62  # libsndfile's length of a stream of unknown length
-_COPY_AGAIN = "Copy or download the file again."
-_PIPED_SIZE = 0x7FFF_F000  # data sizes from here on mean "unknown" in wav headers
-
-
-def load_waveform(recording: Recording, sample_rate: int) -> FloatArray:
-    """Return the samples of a recording: mono, at `sample_rate`, scaled as in the file.
-
-    Parameters
-    ----------
-    recording : Recording
-        A wav, flac, ogg or mp3 file, or a part of such a file. A part that ends after the end of
-        the file is cut there.
-    sample_rate : int > 0
-        In hertz; files with other rates are resampled (soxr, high quality).
-
-    Returns
-    -------
-    array
-        (n,) float32, n >= 1; full scale is 1. Channels are mixed by their mean.
-
-    Raises
-    ------
-    RecordingError
-        If the file is missing, unreadable, truncated or empty, if the part is outside the file,
-        or if a sample is NaN, infinite or too large for any audio format.
-    """
-    samples, rate = _read(recording)
-    bad = np.flatnonzero(~(np.abs(samples) < _LOUDEST).all(axis=1))  # NaN compares as False
-    if len(bad):
-        first = round(recording.start * rate) + int(bad[0])
-        raise RecordingError(
-            f"{recording.path}: sample {first} is {samples[bad[0]].tolist()}, which is not audio."
-        )
-    mono: FloatArray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    return mono if rate == sample_rate else _resample(mono, rate, sample_rate)
-
-
-def _read(recording: Recording) -> tuple[FloatArray, int]:
-    """Return the samples of the part, (n, channels) with n >= 1, and their rate in hertz."""
-    import soundfile
-
-    path = recording.path
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate, kind = file.samplerate, file.format
-            start, stop = _span(recording, rate, _announced_frames(file, path))
-            file.seek(min(start, file.frames))
-            samples: FloatArray = file.read(stop - start, dtype="float32", always_2d=True)
-        slack = _mp3_slack(path) if kind == "MP3" else 0
-        ended = kind != "OGG" or _ends_with_last_page(path)
-    # TypeError: soundfile treats files called .raw as samples without a header.
-    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
-        reason = "the file does not exist" if not path.exists() else str(error)
-        raise RecordingError(f"{path}: can't be read as audio: {reason}") from error
-    if stop - start - len(samples) > slack:
-        raise RecordingError(
-            f"{path}: is truncated: it has {len(samples)} of the {stop - start} announced samples.",
-            hint=_COPY_AGAIN,
-        )
-    if not ended:
-        raise RecordingError(
-            f"{path}: is truncated: the last page of the stream is missing or cut.",
-            hint=_COPY_AGAIN,
-        )
-    if not len(samples):
-        raise RecordingError(f"{path}: ends before {recording.start:g} s.")
-    return samples, rate
-
-
-def _span(recording: Recording, rate: int, frames: int) -> tuple[int, int]:
-    """Return the start and stop sample of the part, 0 <= start < stop <= frames."""
-    path, start = recording.path, recording.start
-    end = math.inf if recording.end is None else recording.end
-    if not 0 <= start < end:
-        raise RecordingError(
-            f"{path}: has no part from {start:g} s to {end:g} s (needs 0 <= start < end)."
-        )
-    if frames < 1:
-        raise RecordingError(f"{path}: holds no samples.")
-    if start * rate >= frames:
-        raise RecordingError(
-            f"{path}: is {frames / rate:g} s long, so no part can start at {start:g} s."
-        )
-    first, last = round(start * rate), round(min(end * rate, frames))
-    if first >= last:
-        raise RecordingError(f"{path}: has no sample between {start:g} s and {end:g} s.")
-    return first, last
-
-
-def _announced_frames(file: Any, path: Path) -> int:
-    """Return the number of frames that the header announces.
-
-    libsndfile reports the number of frames that are present, which hides a truncated file.
-    """
-    frames = int(file.frames)
-    if frames >= _UNKNOWN_FRAMES:
-        raise RecordingError(
-            f"{path}: the header does not contain the length.",
-            hint="Write the file again, e.g. with: ffmpeg -i OLD NEW",
-        )
-    sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
-    if sizes is None:
-        return frames
-    promised, present = int(sizes[1]), int(sizes[2])
-    # Some writers count the 44 bytes of the header as data. Programs that write to a pipe
-    # announce the largest possible size.
-    if promised - present <= 44 or promised >= _PIPED_SIZE:
-        return frames
-    return frames * promised // max(present, 1)
-
-
-def _mp3_slack(path: Path) -> float:
-    """Return the number of samples by which an mp3 file may be shorter than libsndfile reports.
-
-    Only a Xing (or "Info") header states the length, with an error of up to two frames of 1152
-    samples. Without such a header libsndfile estimates the length from a constant bit rate.
-    """
-    with path.open("rb") as file:
-        tag = file.read(10)  # "ID3", version, flags, then the size in four times seven bits
-        if tag[:3] == b"ID3":
-            file.seek(10 + sum(byte << 7 * index for index, byte in enumerate(tag[:5:-1])))
-        else:
-            file.seek(0)
-        first_frame = file.read(256)
-    return 2 * 1152 if b"Xing" in first_frame or b"Info" in first_frame else math.inf
-
-
-def _ends_with_last_page(path: Path) -> bool:
-    """Return True if an Ogg file's last page is complete and marked as the end of the stream.
-
-    The Ogg format has no header with the length of the stream. A missing last page is therefore the
-    only sign of truncation. See RFC 3533, section 6.
-    """
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 2 * 65307))  # a page has at most 65307 bytes
-        tail = file.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    if len(page) < 27:
-        return False
-    segments = page[27 : 27 + page[26]]
-    complete = len(page) >= 27 + page[26] + sum(segments)
-    return complete and bool(page[5] & 4)
-
-
-def _resample(samples: FloatArray, rate: int, wanted: int) -> FloatArray:
-    """Resample to `wanted` hertz; the result has at least one sample."""
-    import soxr
-
-    resampled: FloatArray = soxr.resample(samples, rate, wanted, quality="HQ")
-    # Resampling a few samples at a high rate can give an empty array.
-    return resampled if len(resampled) else samples[:1]
 
 
 def log_mel(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..contracts.errors import RunError, StorageError
+from .atomic import replaced
 
 T = TypeVar("T")
 _MISSING = re.compile(r"Object missing required field `(.+?)`")
@@ -88,15 +87,12 @@ def write_text(run: Path, name: str, text: str) -> None:
         If the folder can't be written to or is full.
     """
     path = run / name
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # surrogateescape: file names may be arbitrary bytes, which must survive a round trip.
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-        temporary.replace(path)
+        with replaced(path) as temporary:
+            # surrogateescape: file names may be arbitrary bytes, which must survive a round trip.
+            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
-        with contextlib.suppress(OSError):  # neither the file nor its folder need exist
-            temporary.unlink()
         raise StorageError(
             f"{path} can't be written: {error.strerror or error}.",
             hint=f"Free some space or correct the permissions, then: fusion run --resume {run}",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from ..contracts.errors import RunError, StorageError
+from .atomic import replaced
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -21,16 +21,13 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
     """
     from safetensors.torch import save
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # The writer of safetensors makes files that only their owner can read, so write the bytes here.
+    # Copies are needed because safetensors rejects tensors that share memory (tied weights).
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in weights.items()}
     try:
-        # The writer of safetensors makes files that only their owner can read, so write the bytes
-        # here. Copies are needed because safetensors rejects tensors that share memory (tied
-        # weights).
-        plain = {name: t.detach().cpu().contiguous().clone() for name, t in weights.items()}
-        temporary.write_bytes(save(plain, metadata=dict(metadata)))
-        temporary.replace(path)
+        with replaced(path) as temporary:
+            temporary.write_bytes(save(plain, metadata=dict(metadata)))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(f"The weights {path} can't be written: {error}") from error
 
 

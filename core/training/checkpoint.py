@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from ..contracts.errors import RunError, StorageError
+from ..toolkit.atomic import replaced
 
 
 def save_checkpoint(path: Path, progress: Any, **state: Any) -> None:
@@ -21,12 +21,10 @@ def save_checkpoint(path: Path, progress: Any, **state: Any) -> None:
         If the disk is full or the folder can't be written.
     """
     assert is_dataclass(progress) and not isinstance(progress, type)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        torch.save({"progress": asdict(progress), **state}, temporary)
-        temporary.replace(path)
+        with replaced(path) as temporary:
+            torch.save({"progress": asdict(progress), **state}, temporary)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-        temporary.unlink(missing_ok=True)
         raise StorageError(
             f"The checkpoint {path} can't be written: {error}",
             hint="Free some disk space, then continue with --resume.",

@@ -83,10 +83,17 @@ class TrainingContext:
         return cached
 
     def batch(self, part: Part, size: int, generator: torch.Generator) -> Step:
-        """Return a step on `size` random clips, with its `fused_loss`, in evaluation mode."""
+        """Return a step on `size` random clips, with its `fused_loss`, in evaluation mode.
+
+        A random window of each long clip is used.
+        """
         features, indices = self._clips(part)
         chosen = torch.randperm(len(indices), generator=generator)[:size].numpy()
-        raw, labels = features.batch(indices[chosen])
+        rows: Indices | None = None
+        if features.rows is not None:
+            seed = int(torch.randint(2**62, (), generator=generator))
+            rows = features.random_rows(indices[chosen], np.random.default_rng(seed))
+        raw, labels = features.batch(indices[chosen], rows)
         model = self.model
         presence = features.presence(indices[chosen])
         present = shown(None, labels, len(self.modalities), presence)

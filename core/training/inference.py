@@ -104,15 +104,22 @@ def encoded(
     precision: torch.dtype = torch.float32,
     *,
     batch_size: int = 64,
+    rows: Indices | None = None,
 ) -> Iterator[tuple[Encoded, Tensor, Presence | None]]:
     """Yield the branches' outputs, the classes and the presence of the clips, by batch.
 
     The branches are in evaluation mode while a batch is encoded. The caller may use the networks
     under the same precision.
+
+    Parameters
+    ----------
+    rows : array, optional
+        (n,) row of the window to read for each of the n `indices`; by default the middle window.
     """
-    for part in batches(indices, batch_size, None):
-        inputs, labels = features.batch(part)
-        presence = features.presence(part)
+    for part in batches(np.arange(len(indices)), batch_size, None):
+        clips = indices[part]
+        inputs, labels = features.batch(clips, None if rows is None else rows[part])
+        presence = features.presence(clips)
         # The mode is restored before each yield, because the caller may train between batches.
         with evaluating(model), autocast(features.device, precision), torch.no_grad():
             batch = model.encode(model.standardised(inputs), presence)
@@ -173,14 +180,23 @@ def outputs_and_weights(
 ) -> tuple[Outputs, Tensor | None]:
     """Compute the model's outputs and modality weights (n, M), or None without such weights.
 
-    With `subsets`, the strategy is also evaluated on every set of modalities.
+    With `subsets`, the strategy is also evaluated on every set of modalities. The probabilities,
+    embeddings and weights of a clip with windows are means over its windows; its class scores are
+    the logarithms of the mean probabilities.
     """
     names = model.modalities
     sets = [s for size in range(len(names) + 1) for s in combinations(names, size)]
     sets = sets if subsets else []
     rows: list[dict[str, Tensor]] = []
     labels: list[Tensor] = []
-    every_batch = encoded(model, features, indices, precision, batch_size=batch_size)
+    every, position = indices, None
+    window_rows: Indices | None = None
+    if features.rows is not None:
+        window_rows, position = features.rows.every(indices)
+        every = indices[position]
+    every_batch = encoded(
+        model, features, every, precision, batch_size=batch_size, rows=window_rows
+    )
     for batch, classes, presence in every_batch:
         has = None if presence is None else presence.table
         with evaluating(model), autocast(features.device, precision):
@@ -197,9 +213,14 @@ def outputs_and_weights(
         rows.append(row)
         labels.append(classes)
     joined = {key: torch.cat([row[key] for row in rows]).float() for key in rows[0]}
+    targets = torch.cat(labels)
+    if position is not None:
+        means = _WindowMeans(position, len(indices), features.device)
+        joined = {key: means.of(key, values) for key, values in joined.items()}
+        targets = targets[means.first]
     out = Outputs(
         indices,
-        torch.cat(labels),
+        targets,
         {m: joined[f"z.{m}"] for m in names},
         joined[""],
         {m: joined[f"p.{m}"] for m in names if f"p.{m}" in joined},
@@ -210,6 +231,42 @@ def outputs_and_weights(
         },
     )
     return out, joined.get("w")
+
+
+class _WindowMeans:
+    """Means over the windows of each clip.
+
+    Parameters
+    ----------
+    position : array
+        (R,) int64, ascending: the clip of each window, from 0 to `clips` - 1.
+    """
+
+    def __init__(self, position: Indices, clips: int, device: torch.device) -> None:
+        counts = np.bincount(position, minlength=clips)
+        self._counts = torch.from_numpy(counts)
+        self._several = (self._counts[:, None] > 1).to(device)
+        self.first = torch.from_numpy(np.cumsum(counts) - counts).to(device)
+
+    def of(self, key: str, values: Tensor) -> Tensor:
+        """Return the values of each clip, (n, K), from the values of each window, (R, K).
+
+        Class scores become the logarithm of the mean probabilities. A clip with one window keeps
+        its values.
+        """
+        if key.startswith("z.") or key == "w":
+            return self._mean(values)
+        probabilities = self._mean(values.softmax(dim=1))
+        smallest = torch.finfo(probabilities.dtype).tiny
+        return torch.where(
+            self._several, probabilities.clamp_min(smallest).log(), values[self.first]
+        )
+
+    def _mean(self, values: Tensor) -> Tensor:
+        # On the CPU, because not every device has this operation, and the result must not depend
+        # on the order in which a device adds.
+        means = torch.segment_reduce(values.cpu(), "mean", lengths=self._counts, axis=0)
+        return means.to(values.device)
 
 
 def _renormalised(weights: Tensor, present: Tensor | None) -> Tensor:
@@ -227,12 +284,15 @@ def calibrate(
     """Let the strategy fit its held-out parameters to the clips `indices`.
 
     The fit uses the clips that have every modality, or all clips if no clip has every modality.
+    A long clip counts once, with a window that is drawn at random, the same in every call.
     """
     own = type(model.strategy).calibrate is not Strategy.calibrate
     if not own and not model.strategy.held_out_parameters():
         return
     whole = features.complete_clips(indices)
-    every_batch = list(encoded(model, features, whole if len(whole) else indices, precision))
+    clips = whole if len(whole) else indices
+    rows = features.random_rows(clips, np.random.default_rng(0))
+    every_batch = list(encoded(model, features, clips, precision, rows=rows))
     inputs = {
         m: torch.cat([model.strategy_inputs(batch)[m] for batch, *_ in every_batch])
         for m in model.modalities

@@ -98,7 +98,8 @@ def input_statistics(
         axis = modality.axes.index("channel") if "channel" in modality.axes else None
         channels = 1 if axis is None else modality.shape[axis]
         sums = {"raw": _Sums.empty(channels), "seen": _Sums.empty(channels)}
-        having = features.clips_with(indices, m)  # clips that have the modality
+        # Rows of the clips that have the modality.
+        having = features.array_rows(features.clips_with(indices, m), m)
         for start in range(0, len(having), _CHUNK):
             rows = features.arrays[m].take(having[start : start + _CHUNK])
             inputs = model.standardise[m](torch.from_numpy(rows).to(features.device)).cpu().numpy()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..contracts import Balancer, Clips, Gradients, Pass, Step
-from ..data.features import Features
+from ..data.features import Features, Indices
 from ..toolkit.device import on_device
 from . import return_checks
 from .augment import augment
@@ -66,12 +66,20 @@ class Stepper:
             for b in balancers
         )
 
-    def step(self, epoch: int, index: int, clips: Clips, generator: torch.Generator) -> Step:
+    def step(
+        self,
+        epoch: int,
+        index: int,
+        clips: Clips,
+        generator: torch.Generator,
+        rows: Indices | None = None,
+    ) -> Step:
         """Take step `index` (from 0) of the training and return it.
 
+        `rows` holds the row of the window to read for each clip; None means the middle window.
         `logits` and `fused_loss` of the returned step are means over its passes.
         """
-        raw, labels = self.features.batch(clips.indices)
+        raw, labels = self.features.batch(clips.indices, rows)
         presence = self.features.presence(clips.indices)
         present = shown(clips.present, labels, len(self.model.modalities), presence)
         step = Step(self.context, epoch, index, labels, generator, present, presence)

@@ -32,6 +32,8 @@ from .optim import Optimizer, parameter_groups
 from .recorder import Recorder, validation_record
 from .step import Stepper
 
+_WINDOWS = 1  # distinguishes the random numbers for windows from those for the order of clips
+
 
 @dataclass
 class Progress:
@@ -82,7 +84,7 @@ class Trainer:
         Whether every branch starts with its baseline's weights, whatever the strategy. The
         branches' learning rate is then multiplied by ``train.branch_rate``.
     seed : int
-        Seed for the order of clips, masks and dropout.
+        Seed for the order of clips, their windows, masks and dropout.
     checkpoint : Path, optional
         File for the state after each epoch. A training whose checkpoint exists resumes from it,
         with the same result as a training without interruption.
@@ -193,8 +195,9 @@ class Trainer:
             balancer.epoch_start(epoch)
         losses: list[Tensor] = []
         batch_scores: list[BatchScores] = []
-        for clips in self._prefetched(self._batches(epoch, np.random.default_rng(order_seed))):
-            step = self.stepper.step(epoch, self.progress.step, clips, generator)
+        batches = self._batches(epoch, np.random.default_rng(order_seed))
+        for clips, rows in self._prefetched(self._with_windows(epoch, batches)):
+            step = self.stepper.step(epoch, self.progress.step, clips, generator, rows)
             self.progress.step += 1
             self.progress.updates += step.passes
             assert step.logits is not None and step.fused_loss is not None
@@ -254,15 +257,22 @@ class Trainer:
             present = None if clips.present is None else clips.present[chosen]
             yield Clips(clips.indices[chosen], present)
 
-    def _prefetched(self, batches: Iterator[Clips]) -> Iterator[Clips]:
+    def _with_windows(self, epoch: int, batches: Iterator[Clips]) -> Iterator[Batch]:
+        """Yield `batches` with a random window of each clip; None if no clip has windows."""
+        rng = np.random.default_rng([self.seed, epoch, _WINDOWS])
+        for clips in batches:
+            yield clips, self.features.random_rows(clips.indices, rng)
+
+    def _prefetched(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Yield `batches`, and load the next batch while the current one is computed."""
-        clips = next(batches, None)
-        while clips is not None:
+        batch = next(batches, None)
+        while batch is not None:
             following = next(batches, None)
             if following is not None:
-                self.features.prefetch(following.indices)
-            yield clips
-            clips = following
+                clips, rows = following
+                self.features.prefetch(clips.indices, rows)
+            yield batch
+            batch = following
 
     # -- metrics and the best epoch --------------------------------------------------
 
@@ -374,6 +384,9 @@ class Trainer:
         for balancer, saved in zip(self.balancers, state["balancers"], strict=True):
             balancer.load_state_dict(saved)
 
+
+Batch = tuple[Clips, Indices | None]
+"""Clips of a step, and the row of the window to read for each clip."""
 
 BatchScores = tuple[Tensor, dict[str, Tensor], Presence | None]
 """Labels of a batch, class scores by modality ("" for the fused scores), and its presence."""

@@ -24,11 +24,16 @@ from ..data.split_modes import MODES, ModeName, count_groups, mode_of
 from ..registry.registry import Registry
 from ..runs.config import RunConfig
 from ..runs.plan import Plan, divide, plan_without_split
+from ..runs.record import with_earlier_settings
 from ..runs.run import OutputFolder, Run
 from .audit_results import Audit, column_of, conclude_audit, table_rows
 from .experiment import Observer, RunResult, resume_experiment, run_plan
 
 AUDITED: tuple[ModeName, ...] = ("random", "speaker", "sentence", "corpus")
+# In the order of the columns. A published split is audited only if it is named, because the split
+# by speaker follows it, too, if it can.
+_KNOWN: tuple[ModeName, ...] = (*AUDITED, "published")
+_FOLLOWING = ("speaker", "published")  # splits that follow prescribed folds
 REQUEST = "request.json"
 
 
@@ -39,7 +44,7 @@ class PlannedAudit:
     Attributes
     ----------
     plans : dict
-        Plan of each split, in the order of `AUDITED`.
+        Plan of each split, in the order of `AUDITED`; a published split is last.
     refused : dict
         Reason why a split is impossible, by the name of the split.
     """
@@ -132,10 +137,10 @@ def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()
     plans: dict[str, Plan] = {}
     refused: dict[str, str] = {}
     folds = base.config.folds
-    # The split by speaker comes first. If the corpus prescribes folds, the split by speaker uses
+    # The splits that follow the corpus come first. If the corpus prescribes folds, these splits use
     # all of them, and later splits get the same number of folds.
-    for split in sorted(splits or AUDITED, key=lambda name: name != "speaker"):
-        number = folds if split == "speaker" else _folds(split, base, folds)
+    for split in sorted(splits or AUDITED, key=lambda name: name not in _FOLLOWING):
+        number = folds if split in _FOLLOWING else _folds(split, base, folds)
         changed = replace(base.config, split=mode_of(split).name, folds=number)
         try:
             plans[split] = divide(replace(base, config=changed))
@@ -144,14 +149,14 @@ def plan_audit(config: RunConfig, registry: Registry, splits: Sequence[str] = ()
                 raise
             refused[split] = error.message
         else:
-            if split == "speaker" and len(plans[split].splits) > 1:
+            if split in _FOLLOWING and len(plans[split].splits) > 1:
                 folds = len(plans[split].splits)
     if not plans:
         reasons = " ".join(f"{split}: {reason}" for split, reason in refused.items())
         raise SplitError(f"No split of the clips is possible. {reasons}")
     return PlannedAudit(
-        {split: plans[split] for split in AUDITED if split in plans},
-        {split: refused[split] for split in AUDITED if split in refused},
+        {split: plans[split] for split in _KNOWN if split in plans},
+        {split: refused[split] for split in _KNOWN if split in refused},
     )
 
 
@@ -188,11 +193,13 @@ def _folder(out: Path, planned: PlannedAudit) -> OutputFolder:
         return folder
     folder = OutputFolder(out)
     stored = folder.read_json(REQUEST)
-    stored["config"] = {"adapt": "none", **stored["config"]}  # older versions had no `adapt`
+    # Older versions had no `adapt` and used only the middle of long clips.
+    stored["config"] = with_earlier_settings({"adapt": "none", **stored["config"]})
     for name, then, now in _differences(stored, request):
         raise RunError(
             f"{out} holds the audit of another request: {name} was {then}, and is {now} now.",
-            hint="Repeat the old options to resume that audit, or name another folder: --out DIR",
+            hint="Repeat the old options to resume that audit (of version 0.2 and before: --set "
+            "train.windows=middle), or name another folder: --out DIR",
         )
     return folder
 

@@ -13,7 +13,7 @@ from ..contracts.errors import RunError
 from ..data.absence import absence_text
 from ..data.corpora import Dataset
 from ..data.dataset import RunData
-from ..data.split_modes import MODES, corpus_of, sentence_of, speaker_of
+from ..data.split_modes import corpus_of, mode_of_splits, sentence_of, speaker_of
 from ..data.task import task_sentence
 from ..runs.outcome.results import ModelResult, finite
 from ..runs.outcome.test_predictions import SavedPredictions
@@ -65,6 +65,8 @@ class Column:
         Overlap of the test clips with training.
     models : tuple of ModelResult
         Results of the modalities, the fused model, the ensemble and the chosen model.
+    speaker_independent : bool
+        Whether the split keeps test speakers out of training and validation.
     """
 
     split: str
@@ -73,6 +75,7 @@ class Column:
     train_clips: int
     leakage: Leakage
     models: tuple[ModelResult, ...]
+    speaker_independent: bool
 
     @property
     def test_speakers(self) -> int:
@@ -151,6 +154,7 @@ def column_of(split: str, result: RunResult, dataset: Dataset) -> Column:
         round(sum(train) / len(train)),
         leakage(data, dataset.clips),
         result.results.models,
+        mode_of_splits(split, result.run.record.split.speaker_independent).speaker_independent,
     )
 
 
@@ -321,7 +325,7 @@ def _column_json(column: Column) -> dict[str, Any]:
     return {
         "split": column.split,
         "run": str(column.run.path),
-        "speaker_independent": MODES[column.split].speaker_independent,
+        "speaker_independent": column.speaker_independent,
         "folds": column.folds,
         "train_clips": column.train_clips,
         "test_speakers": column.test_speakers,
@@ -341,7 +345,7 @@ def table_rows(audit: Audit) -> Iterator[Sequence[Any]]:
         for model in column.models:
             figures = [model.uar.value, model.uar.low, model.uar.high, model.accuracy.value,
                        model.macro_f1, model.val_uar]  # fmt: skip
-            yield [column.split, MODES[column.split].speaker_independent, model.name,
+            yield [column.split, column.speaker_independent, model.name,
                    *("" if np.isnan(f) else f"{f:.6f}" for f in figures), column.folds,
                    column.train_clips, leak.clips, column.test_speakers, leak.speaker, sentence,
                    leak.corpus, leak.recording]  # fmt: skip

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ...cache import FeatureCache, digest_recording
+from ...cache import FeatureCache, digest_many, digest_recording
 from ...cache.upkeep.differences import Answer, Difference, Explainer, differences
+from ..contracts import Clip
 from ..contracts.errors import UserError
 from ..data.extraction import fingerprint_of, origin_of, recording_at
+from ..data.windows import find_windows, limited
 from ..registry.registry import Registry
 from ..runs.config import RunConfig
 from ..runs.plan import check_owners, make_extractors, with_defaults
@@ -40,6 +42,8 @@ class Reason:
 def why_clip(config: RunConfig, registry: Registry, clip: str) -> list[Reason]:
     """Return the reason of the cache hit or miss of each feature of a recording.
 
+    A recording that a run would divide into windows has a reason for each group of windows.
+
     Parameters
     ----------
     config : RunConfig
@@ -56,10 +60,34 @@ def why_clip(config: RunConfig, registry: Registry, clip: str) -> list[Reason]:
     check_owners(config, registry)
     key, origin = _key_of(clip)
     cache = FeatureCache(config.cache)
-    return [
-        Reason(name, Explainer(cache, fingerprint_of(extractor)).explain(key, origin), (clip,))
-        for name, extractor in make_extractors(config, registry).items()
-    ]
+    extractors = make_extractors(config, registry)
+    seconds = limited(extractors)
+    windows = _windows_of(clip, seconds) if config.train.windows == "random" else {}
+    reasons: list[Reason] = []
+    for name, extractor in extractors.items():
+        explainer = Explainer(cache, fingerprint_of(extractor))
+        parts = windows if windows and name in seconds else {clip: (key, origin)}
+        answers = [explainer.explain(*part) for part in parts.values()]
+        reasons += _grouped(name, answers, list(parts))
+    return reasons
+
+
+def _windows_of(clip: str, seconds: Mapping[str, float]) -> dict[str, tuple[str, str]]:
+    """Return the key and the origin of each window of a recording, by name; empty without windows.
+
+    Parameters
+    ----------
+    seconds : mapping of str to float
+        Result of :func:`limited` for the extractors.
+    """
+    place = recording_at(clip)
+    example = Clip(place, clip, "", "", "")
+    parts = find_windows([example], min(seconds.values(), default=None)).get(0, [])
+    keys = digest_many([(part.path, part.start, part.end) for part in parts])
+    return {
+        f"{place.path}#t={part.start:g},{part.end:g}": (key, origin_of(part))
+        for part, key in zip(parts, keys, strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -108,25 +136,24 @@ def why_run(run: Run, cache: str | None = None) -> RunReasons:
         if now != then:
             changed[name] = differences(then, now)
         explainer = Explainer(store, now)
-        absent = data.absent.get(name)
-        clips = [c for i, c in enumerate(data.clips) if absent is None or not absent[i]]
-        answers = [
-            explainer.explain(key, origin_of(clip.recording))
-            for key, clip in zip(data.keys_of(name), clips, strict=True)
-        ]
-        reasons += _grouped(name, answers, [clip.name for clip in clips])
+        arrays = data.arrays_of(name)
+        answers = [explainer.explain(part.key, origin_of(part.recording)) for _, part in arrays]
+        reasons += _grouped(name, answers, [clip.name for clip, _ in arrays])
     return RunReasons(reasons, changed, {m: int(f.sum()) for m, f in data.absent.items()})
 
 
 def _grouped(feature: str, answers: Sequence[Answer], names: Sequence[str]) -> list[Reason]:
-    """Group the recordings of a feature by cache answer, the largest group first."""
+    """Group the recordings of a feature by cache answer, the largest group first.
+
+    A recording with several windows is in a group once.
+    """
     groups: dict[str, list[int]] = {}
     for number, answer in enumerate(answers):
         # Keys are texts: lists can't be dict keys, and the keys 1, 1.0 and True would be equal.
         key = repr((answer.kind, answer.differences, answer.url))
         groups.setdefault(key, []).append(number)
     return [
-        Reason(feature, answers[members[0]], tuple(names[n] for n in members))
+        Reason(feature, answers[members[0]], tuple(dict.fromkeys(names[n] for n in members)))
         for members in sorted(groups.values(), key=len, reverse=True)
     ]
 

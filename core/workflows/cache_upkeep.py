@@ -259,7 +259,7 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
     for path in runs:
         try:
             run = Run.open(path)
-            keys = run.data.keys
+            keys = run.data.all_keys()
             ids = [feature.id for feature in run.record.features.values()]
         except RunError as error:
             clips = path / "clips.csv"

@@ -25,7 +25,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from ...cache.builds.workers import WorkerPool, process_pool
 from ..contracts.errors import CacheError, FusionError, RunError
-from ..data.absence import missing_modality_warning
 from ..data.features import number_of_batches
 from ..registry.provenance import relay
 from ..registry.registry import Registry
@@ -34,16 +33,18 @@ from ..runs.execution.jobs import in_worker, train_one
 from ..runs.execution.scheduler import default_jobs, raise_failure
 from ..runs.feature_build import Extracted, extract
 from ..runs.outcome.attribution import FILE as CONTRIBUTIONS
+from ..runs.record import with_earlier_settings
 from ..runs.run import OutputFolder, Run
 from ..runs.trainings import FUSED, Training, all_trainings, controls_of, trainings_of, unfinished
 from ..toolkit.run_files import as_type, read_json
 from .comparison import Comparisons, summarise
 from .comparison_tables import write_tables
-from .experiment import Observer, begin_run
+from .experiment import Observer, begin_run, report_data
 from .grid import Budget, Cell, PlannedGrid, Request, cell_config, plan_grid, reads_of
 from .shared_baselines import BASELINES, conclude_cell, own_trainings, share_baselines
 
 FILE = "compare.json"
+FORMAT = 2  # format 1 was written before the setting train.windows existed
 _PROBE = "probe"
 _PROBE_EPOCHS = 2  # more than one, because the first epoch is slower than later epochs
 # Share of the budget in minutes that is planned for training. The remainder is for predictions on
@@ -107,12 +108,8 @@ def run_comparison(
     folder = _folder(out, request)
     with folder:
         extracted = extract(grid.first, jobs=jobs, on_progress=observer.extracting)
-        observer.extracted(extracted.report)
-        warning = missing_modality_warning(
-            extracted.data, [cell.strategy for cell in request.cells], registry
-        )
-        if warning is not None:
-            observer.warned(warning)
+        strategies = [cell.strategy for cell in request.cells]
+        report_data(grid.first, extracted, strategies, registry, observer)
         work = _Work(request, grid, extracted, folder, registry, observer)
         with process_pool(workers) as pool:
             work.settle_budget(pool, workers)
@@ -143,7 +140,13 @@ def read_request(out: Path) -> Request:
             f"{out} is not the folder of a comparison: it has no {FILE}.",
             hint="Name a folder that fusion compare made (compare/... by default).",
         )
-    return as_type(read_json(out / FILE).get("request"), Request, out / FILE)
+    stored = read_json(out / FILE)
+    request = stored.get("request")
+    if stored.get("format") == 1 and isinstance(request, dict):
+        config = request.get("config")
+        if isinstance(config, dict):
+            request = {**request, "config": with_earlier_settings(config)}
+    return as_type(request, Request, out / FILE)
 
 
 def _folder(out: Path, request: Request) -> OutputFolder:
@@ -156,7 +159,7 @@ def _folder(out: Path, request: Request) -> OutputFolder:
             )
         return OutputFolder(out)
     folder = OutputFolder.create(out)
-    folder.write_json(FILE, {"format": 1, "request": request.to_json()})
+    folder.write_json(FILE, {"format": FORMAT, "request": request.to_json()})
     return folder
 
 

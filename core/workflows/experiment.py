@@ -18,14 +18,16 @@ from ...cache import FeatureCache
 from ...cache.builds.journal import register_run
 from ...cache.builds.progress import BuildReport, Progress
 from ..analysis.diagnosis import FILE as DIAGNOSIS
-from ..analysis.diagnosis import diagnose
+from ..analysis.diagnosis import diagnose, recording_warnings
 from ..analysis.report import REPORT, write_report
 from ..contracts import Tracker
 from ..contracts.errors import RunError
 from ..data.absence import missing_modality_warning
 from ..data.dataset import RunData
 from ..data.extraction import failure_text
+from ..data.intake import Intake, intake_of, passed_over_counts
 from ..data.task import task_sentence, with_task
+from ..data.windows import LongClips
 from ..registry.compat import call
 from ..registry.provenance import message_of
 from ..registry.registry import Registry
@@ -62,6 +64,12 @@ class Observer:
 
     def extracted(self, report: BuildReport) -> None:
         """Handle the end of the extraction; `report` lists the clips that failed."""
+
+    def accounted(self, intakes: Sequence[Intake]) -> None:
+        """Handle the account of the corpora after the extraction: clips used and left out."""
+
+    def long_clips(self, counts: LongClips, clips: int) -> None:
+        """Handle clips that are longer than what features represent, out of all `clips`."""
 
     def training(self, run: Path, epochs: Mapping[Training, int], trials: int = 1) -> None:
         """Handle the start of training; `epochs` holds the epochs of each training, per trial."""
@@ -144,17 +152,33 @@ def prepare_run(
     register_run(FeatureCache(plan.config.cache), run.path)
     workers = None if jobs is None else max(1, jobs)
     extracted = extract(plan, jobs=workers, on_progress=observer.extracting)
+    report_data(plan, extracted, [plan.config.strategy], run.registry, observer)
+    begin_run(run, plan, extracted)
+
+
+def report_data(
+    plan: Plan,
+    extracted: Extracted,
+    strategies: Sequence[str],
+    registry: Registry,
+    observer: Observer,
+) -> None:
+    """Report the extraction and the account of the corpora, and warn of faults of the data."""
     observer.extracted(extracted.report)
-    warning = missing_modality_warning(extracted.data, [plan.config.strategy], run.registry)
+    if extracted.long_clips is not None:
+        observer.long_clips(extracted.long_clips, len(extracted.data.clips))
+    observer.accounted(intake_of(plan.dataset, extracted.data.clips))
+    warning = missing_modality_warning(extracted.data, strategies, registry)
     if warning is not None:
         observer.warned(warning)
-    begin_run(run, plan, extracted)
+    for line in recording_warnings(extracted.data, extracted.signals):
+        observer.warned(line)
 
 
 def begin_run(run: Run, plan: Plan, extracted: Extracted) -> None:
     """Write the files that trainings read: clips.csv, and the first version of run.json."""
     register_run(FeatureCache(plan.config.cache), run.path)
-    run.begin(describe(plan, extracted, run.registry), extracted.data)
+    run.begin(describe(plan, extracted, run.registry), extracted.data, extracted.signals)
 
 
 def train_run(
@@ -352,11 +376,15 @@ def describe(plan: Plan, extracted: Extracted, registry: Registry) -> RunRecord:
         synthetic=_is_synthetic(plan, registry),
         corpora=tuple(plan.dataset.corpora),
         dropped_labels={c: dict(counts) for c, counts in plan.dataset.dropped.items()},
+        passed_over=passed_over_counts(plan.dataset),
+        columns=plan.dataset.columns,
+        unreadable=extracted.unreadable,
         failures=[
             {"feature": f.feature, "recording": str(f.source), "reason": failure_text(f)}
             for f in report.failures
         ],
         absent={m: int(flags.sum()) for m, flags in data.absent.items()},
+        long_clips=extracted.long_clips,
         features={m: FeatureRecord.of(f) for m, f in plan.fingerprints.items()},
         model=plan.spec,
         split=SplitRecord(

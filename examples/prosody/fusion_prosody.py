@@ -112,6 +112,7 @@ class Prosody(Extractor):
         self.resolution = resolution
         self.hop = hop
         self.shape = (len(self.channels), 1, frames)
+        self.seconds = frames * hop / RATE
 
     def extract(self, recording: Recording) -> FloatArray:
         samples = load_waveform(recording, RATE)

@@ -9,10 +9,12 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
+from ...cache.exchange.columns import column_names
+from ...cache.exchange.tables import TableRow, read_table
 from ...core.contracts.errors import CorpusError
-from ._rows import Row, read_rows
 
 _PARTS = {"train": "train", "valid": "val", "test": "test"}
+_LABELS = ("label_map.json", "label_dict.json")  # in EMOVO, the file has the second name
 # For data sets whose published speaker table is wrong, the speaker is read from the clips' keys.
 # The table of IEMOCAP names the dialogue's leading speaker, so that the same two people would be in
 # both parts of a split. In TESS, the key of OA_bite_neutral lacks a letter.
@@ -31,7 +33,8 @@ class Manifest:
     """EmoBox manifest: the folder of one data set, ``EmoBox/data/NAME``.
 
     The folder contains ``fold_K/NAME_train_fold_K.jsonl``, ``..._valid_...`` (in some data sets)
-    and ``..._test_...``; ``label_map.json``; and ``data.seg.wrd.stm`` with each clip's speaker.
+    and ``..._test_...``; ``label_map.json`` or ``label_dict.json``; and ``data.seg.wrd.stm`` with
+    each clip's speaker.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,7 +45,7 @@ class Manifest:
         """Return the folder to which the manifest's paths are relative."""
         return self.folder.resolve().parent.parent
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[TableRow]:
         """Return the union of the rows of all folds, with label, speaker, and fold or split."""
         folds = sorted(self._folds(), key=lambda k: (len(k), k))
         if not folds:
@@ -52,7 +55,7 @@ class Manifest:
                 hint="Give the folder of one published data set: EmoBox/data/NAME.",
             )
         column = "fold" if len(folds) > 1 else "split"
-        rows: dict[str, Row] = {}
+        rows: dict[str, TableRow] = {}
         for fold in folds:
             for part, split in _PARTS.items():
                 for row in self._read(fold, part):
@@ -73,19 +76,21 @@ class Manifest:
     def _file(self, fold: str, part: str) -> Path:
         return self.folder / f"fold_{fold}" / f"{self.name}_{part}_fold_{fold}.jsonl"
 
-    def _read(self, fold: str, part: str) -> list[Row]:
+    def _read(self, fold: str, part: str) -> list[TableRow]:
         file = self._file(fold, part)
-        return list(read_rows(file)) if file.is_file() else []
+        if not file.is_file() or not file.stat().st_size:
+            return []
+        return list(read_table(file, column_names("path", "label", "name"), fault=CorpusError).rows)
 
     @staticmethod
-    def _check_place(row: Row, column: str, place: str) -> None:
+    def _check_place(row: TableRow, column: str, place: str) -> None:
         """Raise if a clip is in two folds, or in two splits."""
         if row.get(column) not in (None, place):
             raise row.error(
                 f"{row.need('name')} is in {column} {row.get(column)} and in {column} {place}."
             )
 
-    def _complete(self, row: Row) -> Row:
+    def _complete(self, row: TableRow) -> TableRow:
         """Return the row with its mapped label and its speaker."""
         label, key = row.need("label"), row.need("name")
         cells = {**row.cells, "label": self._labels.get(label, label)}
@@ -104,9 +109,10 @@ class Manifest:
 
     @cached_property
     def _labels(self) -> Mapping[str, str]:
-        file = self.folder / "label_map.json"
-        if not file.is_file():
+        files = [self.folder / name for name in _LABELS if (self.folder / name).is_file()]
+        if not files:
             return {}
+        file = files[0]
         try:
             return {str(k): str(v) for k, v in json.loads(file.read_text("utf-8")).items()}
         except (ValueError, AttributeError) as error:

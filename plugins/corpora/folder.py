@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import filecmp
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...core.contracts.data import Clip, Corpus, Recording
-from ...core.contracts.errors import CorpusError
+from ...core.contracts.errors import CorpusError, ParameterError
 from ...core.contracts.hooks import hookimpl
-from ...core.toolkit.filenames import audio_files, some_audio_files
+from ...core.toolkit.filenames import (
+    ANOTHER_FORMAT,
+    COPY,
+    audio_names,
+    format_rank,
+    original_name,
+    readable,
+    some_audio_files,
+    split_suffix,
+)
+from ...core.toolkit.parts import part_of
 from ...core.toolkit.patterns import SpeakerPattern
+from ._levels import Levels, find_levels
 
 _HINT = (
     "Each clip needs a speaker, because scores are only valid on held-out speakers. Create one "
@@ -20,11 +32,15 @@ _HINT = (
 
 
 class Folder(Corpus):
-    """Recordings in one folder per class: ``root/CLASS/SPEAKER/file`` or ``root/CLASS/file``.
+    """Recordings in folders by class and speaker: ``CLASS/SPEAKER/file``, ``SPEAKER/CLASS/file``.
 
-    The name of the folder below the root is the class. Common spellings are mapped to the shared
-    emotions; ``--labels native`` keeps the names unchanged. Pooled folders are one corpus:
-    speakers with the same name count as one person, so give different people different names.
+    The level of folders whose names are emotions is the class; if no level has such names, the
+    first level is the class. The speaker is the level above the class, or the level below if there
+    is none above; without either, speakers are unknown. A first level of ``train``, ``val`` (or
+    ``dev``) and ``test`` is the split.
+    Common spellings are mapped to the shared emotions; ``--labels native`` keeps the names. Pooled
+    folders are one corpus: speakers with the same name count as one person, so give different
+    people different names. A recording that is present in several formats is read once.
 
     Parameters
     ----------
@@ -32,16 +48,35 @@ class Folder(Corpus):
         The root folder.
     speaker : str
         Regular expression that is searched in each file's path below the root. The match of its
-        group (of the group called ``speaker``, if there are several) is the speaker. If empty, the
-        folder below the class is the speaker.
+        group (of the group called ``speaker``, if there are several) is the speaker. If empty, a
+        folder is the speaker.
+    label_level : int
+        Level of the class: 1 is the folder below the root. 0 finds the level by its names.
+    speaker_level : int
+        Level of the speaker: 1 is the folder below the root. 0 finds the level.
     """
 
     name = "folder"
-    priority = 0
+    priority = -1
 
-    def __init__(self, path: Path | None, *, speaker: str = "") -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        speaker: str = "",
+        label_level: int = 0,
+        speaker_level: int = 0,
+    ) -> None:
         super().__init__(path)
         self._speaker = SpeakerPattern(speaker, "folder.speaker") if speaker else None
+        for name, level in (("label_level", label_level), ("speaker_level", speaker_level)):
+            if level < 0:
+                raise ParameterError(f"folder.{name}={level}, but levels are counted from 1.")
+        if label_level and label_level == speaker_level:
+            raise ParameterError(
+                f"folder.label_level and folder.speaker_level are both {label_level}."
+            )
+        self._chosen = label_level, speaker_level
 
     @classmethod
     def detect(cls, path: Path) -> bool:
@@ -52,23 +87,65 @@ class Folder(Corpus):
 
     def clips(self) -> Iterable[Clip]:
         assert self.path is not None
-        for file in audio_files(self.path):
-            relative = file.relative_to(self.path)
-            if len(relative.parts) == 1:
+        self.passed_over = {}
+        names = self._unique(audio_names(self.path, self.pass_over))
+        folders = [name.split("/")[:-1] for name in names]
+        levels = find_levels(self.path, folders, *self._chosen, find_speaker=self._speaker is None)
+        for name, parts in zip(names, folders, strict=True):
+            if not parts:
+                file = self.path / name
                 raise CorpusError(
                     f"{file} is not in the folder of a class.",
-                    hint=f"Move the recording to {self.path}/CLASS/{relative}; the folder's name "
-                    "is the class.",
+                    hint=f"Move the recording to {self.path}/CLASS/{name}; the folder's name is "
+                    "the class.",
                 )
-            label, name = relative.parts[0], relative.as_posix()
-            yield Clip(Recording(file), name, label, self._speaker_of(relative), self.name)
+            if len(parts) <= levels.label:
+                self.pass_over(readable(name), "not in the folder of a class")
+                continue
+            split = None if levels.split is None else part_of(parts[levels.split])
+            yield Clip(
+                Recording(self.path / name),
+                name,
+                parts[levels.label],
+                self._speaker_of(name, parts, levels),
+                self.name,
+                split=split,
+            )
 
-    def _speaker_of(self, relative: Path) -> str:
+    def _unique(self, names: Sequence[str]) -> list[str]:
+        """Return names without other formats and copies of the same recording."""
+        assert self.path is not None
+        best: dict[str, str] = {}
+        for name in sorted(names, key=format_rank):
+            best.setdefault(split_suffix(name)[0], name)
+        unique: list[str] = []
+        for name in names:
+            stem = split_suffix(name)[0]
+            original = best.get(original_name(stem))
+            if best[stem] != name:
+                self.pass_over(readable(name), ANOTHER_FORMAT)
+            elif original is not None and _equal(self.path / name, self.path / original):
+                self.pass_over(readable(name), COPY)
+            else:
+                unique.append(name)
+        return unique
+
+    def _speaker_of(self, name: str, parts: Sequence[str], levels: Levels) -> str:
         if self._speaker is not None:
-            return self._speaker.find(relative.as_posix())
-        if len(relative.parts) > 2:
-            return relative.parts[1]
-        raise CorpusError(f"The speaker of {relative} is unknown.", hint=_HINT)
+            return self._speaker.find(name)
+        if levels.speaker is None:
+            return ""  # unknown
+        if len(parts) > levels.speaker:
+            return parts[levels.speaker]
+        raise CorpusError(f"The speaker of {readable(name)} is unknown.", hint=_HINT)
+
+
+def _equal(file: Path, other: Path) -> bool:
+    """Return True if two files have the same content; False if one can't be read."""
+    try:
+        return filecmp.cmp(file, other, shallow=False)
+    except OSError:
+        return False
 
 
 @hookimpl

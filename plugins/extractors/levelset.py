@@ -8,9 +8,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from ...core.contracts.data import Extractor, Panel, Recording
+from ...core.contracts.data import Extractor, Recording
 from ...core.contracts.errors import ParameterError, RecordingError
 from ...core.contracts.hooks import hookimpl
+from ...core.contracts.panels import Panel
 from ...core.toolkit.audio import check_spectrum, mel_heights
 from ...core.toolkit.ranges import check_ranges
 

@@ -87,6 +87,7 @@ class Mel(Extractor):
         self.ref = ref
         self.trim_db = trim_db
         self.shape = (1, n_mels, frames)
+        self.seconds = frames * hop / sample_rate
 
     def extract(self, recording: Recording) -> npt.NDArray[np.float32]:
         waveform = load_waveform(recording, int(self.spectrum["sample_rate"]))

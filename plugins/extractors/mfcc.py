@@ -53,6 +53,7 @@ class MFCC(Extractor):
         check_spectrum(self.name, self.spectrum)
         check_ranges(self.name, "1 <= n_mfcc <= n_mels and frames >= 1", locals())
         self.shape = (1, n_mfcc, frames)
+        self.seconds = frames * hop / sample_rate
 
     def extract(self, recording: Recording) -> npt.NDArray[np.float32]:
         import scipy.fft

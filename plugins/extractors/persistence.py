@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...core.contracts.data import Extractor, Panel, Recording, default_panels
+from ...core.contracts.data import Extractor, Recording, default_panels
 from ...core.contracts.errors import ParameterError, RecordingError
 from ...core.contracts.hooks import hookimpl
+from ...core.contracts.panels import Panel
 from ...core.toolkit.audio import check_spectrum, mel_heights
 from ...core.toolkit.ranges import check_ranges
 

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...cache.exchange.tables import Table, TableRow, read_table
+from ...cache.exchange.columns import ColumnChoice, column_names
+from ...cache.exchange.paths import PathFinder
+from ...cache.exchange.tables import Table, TableRow, listed, read_table
 from ...core.contracts.data import Extractor, Recording
-from ...core.contracts.errors import CacheError, MissingModalityError, ParameterError
+from ...core.contracts.errors import MissingModalityError, ParameterError
 from ...core.contracts.hooks import hookimpl
 
 Place = tuple[Path, float, float | None]  # file, start and end in seconds
 
-_PATH = {"path": ("file", "filename", "wav", "audio", "recording")}
+# Roles of columns that are never features, even if they hold numbers.
+_ROLES = column_names()
 _SHOWN = 5  # most column names in a message
 
 
@@ -30,10 +33,13 @@ class Precomputed(Extractor):
     embeddings of video or transcripts, answers to a questionnaire, heart rates. A clip without a
     row, or with an empty row, lacks the modality. A run then uses the other modalities of the clip.
 
-    The table is a CSV or TSV file whose first line names the columns. The column ``path`` has the
-    recording; relative paths start at `root`. The columns ``start`` and ``end`` (in seconds) are
-    for clips that are parts of a recording. Each number has a column of its own. For several
-    tables, or for arrays of more than one axis, use ``fusion cache import NAME SOURCE``.
+    The table has the formats and the column names of the corpus ``table``: CSV, TSV, JSON lines,
+    parquet, Excel, and the CSV files of opensmile-python. The column ``path`` has the recording,
+    which is found below `root` by the trailing components of its path. The columns ``start`` and
+    ``end`` (seconds, clock times or time deltas) are for clips that are parts of a recording. Each
+    number has a column of its own. Label, speaker, split, fold, times, names and the row numbers
+    of a data frame are never features, unless `columns` names them. For several tables, or for
+    arrays of more than one axis, use ``fusion cache import NAME SOURCE``.
 
     Parameters
     ----------
@@ -41,9 +47,13 @@ class Precomputed(Extractor):
         Path of the table.
     columns : tuple of str
         Columns to read, in this order; ``text_*`` selects all columns that start with ``text_``.
-        Empty selects every numeric column.
+        Empty selects every numeric column that is not ignored.
     root : str
         Folder to which relative paths refer; empty means the table's folder.
+    recording : str
+        Name of the column that holds the recording, if it has none of the usual names.
+    ignore : tuple of str
+        Columns that are not read.
     """
 
     name = "precomputed"
@@ -51,8 +61,17 @@ class Precomputed(Extractor):
     default_branch = "mlp"
     sources = ("table", "root")
     by_place = True
+    added_parameters = {"recording": "", "ignore": ()}  # noqa: RUF012
 
-    def __init__(self, *, table: str = "", columns: tuple[str, ...] = (), root: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        table: str = "",
+        columns: tuple[str, ...] = (),
+        root: str = "",
+        recording: str = "",
+        ignore: tuple[str, ...] = (),
+    ) -> None:
         if not table:
             raise ParameterError(
                 "precomputed.table is empty; precomputed needs a table.",
@@ -60,7 +79,8 @@ class Precomputed(Extractor):
             )
         path = Path(table).expanduser().absolute()
         folder = Path(root).expanduser().absolute() if root else path.parent
-        self._rows = _read(path, columns, folder, path.stat().st_mtime_ns if path.exists() else 0)
+        changed = path.stat().st_mtime_ns if path.exists() else 0
+        self._rows = _read(path, columns, folder, recording, ignore, changed)
         self.columns = self._rows.columns
         self.shape = (len(self.columns),)
         # An empty root stays empty, so that another table uses its own folder.
@@ -68,15 +88,18 @@ class Precomputed(Extractor):
             "table": str(path),
             "columns": columns,
             "root": str(folder) if root else "",
+            "recording": recording,
+            "ignore": ignore,
         }
+        shown = listed(self.columns, _SHOWN)
+        self.note = f"columns of {path.name} that are features ({len(self.columns)}): {shown}"
 
     def identity(self) -> Mapping[str, Any]:
         # The contents of the table identify the features; the path of the table does not.
         return {"table": self._rows.digest, "columns": list(self.columns)}
 
     def extract(self, recording: Recording) -> npt.NDArray[np.float32]:
-        place = (recording.path.absolute().resolve(), recording.start, recording.end)
-        numbers = self._rows.by_place.get(place)
+        numbers = self._rows.numbers_of(recording)
         if numbers is None:
             raise MissingModalityError(f"{self._rows.file} has no row for {recording}.")
         return numbers.copy()
@@ -95,36 +118,74 @@ class _Rows:
         Digest of the selected numbers and their clips.
     """
 
-    def __init__(self, file: Path, columns: tuple[str, ...], folder: Path) -> None:
+    def __init__(
+        self,
+        file: Path,
+        columns: tuple[str, ...],
+        folder: Path,
+        recording: str,
+        ignore: tuple[str, ...],
+    ) -> None:
+        chosen = ColumnChoice({"path": recording} if recording else {}, ignore)
         try:
-            table = read_table(file, _PATH)
-        except CacheError as error:
+            table = read_table(file, _ROLES, chosen=chosen, fault=ParameterError)
+        except ParameterError as error:
             raise ParameterError(
                 f"precomputed.table: {error.message}",
                 hint=error.hint or "Name the table: --set precomputed.table=FILE.csv",
             ) from None
         self.file = file
         self.columns = _chosen(table, columns)
+        paths = PathFinder(folder, {p for row in table.rows if (p := row.get("path"))})
         self.by_place: dict[Place, npt.NDArray[np.float32]] = {}
         digest = blake2b(digest_size=16)
         for row in table.rows:
             numbers = _numbers(row, self.columns)
-            place = _place(row, folder)
+            place = _place(row, paths)
             if place in self.by_place:
                 raise ParameterError(f"{row.location}: an earlier row is for {place[0]}, too.")
             if numbers is not None:
                 self.by_place[place] = numbers
                 digest.update(repr((row.cells["path"], *place[1:])).encode() + numbers.tobytes())
         self.digest = digest.hexdigest()
+        self._near = {_rounded(place): numbers for place, numbers in self.by_place.items()}
+        self._of_file: dict[Path, list[Place]] = {}
+        for place in self.by_place:
+            self._of_file.setdefault(place[0], []).append(place)
+
+    def numbers_of(self, recording: Recording) -> npt.NDArray[np.float32] | None:
+        """Return the numbers of a recording, (D,), or None if there are none.
+
+        Times are compared to a tenth of a millisecond. The only row of a file, if it starts at 0,
+        also stands for the whole file: opensmile-python writes the length of the file as its end.
+        """
+        path = recording.path.absolute().resolve()
+        numbers = self._near.get(_rounded((path, recording.start, recording.end)))
+        places = self._of_file.get(path, [])
+        if numbers is None and not recording.start and recording.end is None and len(places) == 1:
+            numbers = self.by_place[places[0]] if places[0][1] == 0 else None
+        return numbers
+
+
+def _rounded(place: Place) -> Place:
+    path, start, end = place
+    return path, round(start, 4), None if end is None else round(end, 4)
 
 
 @functools.lru_cache(maxsize=4)
-def _read(file: Path, columns: tuple[str, ...], folder: Path, changed: int) -> _Rows:
+def _read(
+    file: Path,
+    columns: tuple[str, ...],
+    folder: Path,
+    recording: str,
+    ignore: tuple[str, ...],
+    changed: int,
+) -> _Rows:
     """Read a table once per process, even if several extractors use the table.
 
     `changed` is the file's modification time: a changed file is read again.
     """
-    return _Rows(file, columns, folder)
+    return _Rows(file, columns, folder, recording, ignore)
 
 
 def _chosen(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -137,18 +198,19 @@ def _chosen(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
     """
     if "path" not in table.columns:
         raise ParameterError(
-            f"{table.file} has no column 'path'; it has: {', '.join(table.columns[:_SHOWN])}.",
-            hint="Add a column 'path' with the recording of each row.",
+            f"{table.file} has no column 'path'; it has: {listed(table.columns, _SHOWN)}.",
+            hint="Name the column with the recording of each row: "
+            "--set precomputed.recording=COLUMN",
         )
-    rest = [c for c in table.columns if c not in ("path", "start", "end")]
+    rest = [c for c in table.columns if c != "path"]
     if not columns:
-        chosen = [c for c in rest if _is_numeric(table, c)]
+        chosen = [c for c in rest if c not in _ROLES and _is_numeric(table, c)]
     else:
         wanted = [c.strip().lower() for c in columns]
         chosen = []
         for name in wanted:
             by_prefix = [c for c in rest if c.startswith(name[:-1])] if name.endswith("*") else []
-            matches = by_prefix or [c for c in rest if c == name]
+            matches = by_prefix or [c for c in rest if name in (c, table.roles.get(c, c).lower())]
             if not matches:
                 raise ParameterError(
                     f"{table.file} has no column {name!r}; it has: {', '.join(rest[:_SHOWN])}"
@@ -157,8 +219,9 @@ def _chosen(table: Table, columns: tuple[str, ...]) -> tuple[str, ...]:
             chosen += matches
     if not chosen:
         raise ParameterError(
-            f"{table.file} has no numeric column besides path, start and end.",
-            hint="Add one column per number, with its name in the first line.",
+            f"{table.file} has no numeric column that can be a feature; it has: "
+            f"{listed(table.columns)}.",
+            hint="Add one column per number, or select columns: --set precomputed.columns=A,B",
         )
     return tuple(dict.fromkeys(chosen))
 
@@ -198,10 +261,7 @@ def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32]
     ParameterError
         If only some cells are empty, or a cell is not a number.
     """
-    try:
-        values = [row.number(column) for column in columns]
-    except CacheError as error:
-        raise ParameterError(f"precomputed.table: {error.message}") from None
+    values = [row.number(column) for column in columns]
     empty = [c for c, value in zip(columns, values, strict=True) if value is None]
     if len(empty) == len(columns):
         return None
@@ -213,15 +273,16 @@ def _numbers(row: TableRow, columns: tuple[str, ...]) -> npt.NDArray[np.float32]
     return np.array(values, dtype=np.float32)
 
 
-def _place(row: TableRow, folder: Path) -> Place:
+def _place(row: TableRow, paths: PathFinder) -> Place:
     path = row.get("path")
     if path is None:
         raise ParameterError(f"{row.location}: the path is missing.")
-    try:
-        start, end = row.number("start"), row.number("end")
-    except CacheError as error:
-        raise ParameterError(f"precomputed.table: {error.message}") from None
-    return (folder / Path(path).expanduser()).resolve(), start or 0.0, end
+    file = row.find(
+        paths,
+        "Write more of the path in the table, or name a lower folder: "
+        "--set precomputed.root=FOLDER",
+    )
+    return (file.resolve(), *row.span())
 
 
 @hookimpl

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ...core.contracts.data import Extractor, Panel, Recording, default_panels
+from ...core.contracts.data import Extractor, Recording, default_panels
 from ...core.contracts.errors import ParameterError, PluginError, RecordingError
 from ...core.contracts.hooks import hookimpl
+from ...core.contracts.panels import Panel
 from ...core.toolkit.audio import fit_frames, load_waveform
 from ...core.toolkit.optional import required
 from ...core.toolkit.ranges import check_ranges
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from ._speech_states import SpeechModel
 
 Array = npt.NDArray[np.float32]
+
+STATE_SECONDS = 0.02  # distance between two states, in all supported models
 
 
 class SSL(Extractor):
@@ -103,6 +106,7 @@ class SSL(Extractor):
             self.shape = (width, 1, frames)
             self.axes = ("coefficient", "row", "time")
             self.default_branch = "crnn"
+            self.seconds = frames * STATE_SECONDS
         else:
             self.shape = (width if pooling == "mean" else 2 * width,)
         # The path is absolute, because a relative path depends on the working directory.

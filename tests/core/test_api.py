@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from untrained_runs import write_corpus
 
 import fusion
 from fusion.core import api
 from fusion.core.cli import run_cli
 from fusion.core.runs import arguments
+from fusion.core.runs.config import RunConfig
+from fusion.core.runs.plan import make_plan
 from fusion.core.workflows import experiment
 
 SMALL = {
@@ -89,8 +92,9 @@ def test_every_command_line_option_has_an_argument():
     names = {o.lstrip("-").replace("-", "_") for p in command.params for o in p.opts}
     for_terminals = {"json", "debug", "p", "require_gain", "resume", "no_report",
                      "trace_hooks"}  # fmt: skip
-    ours = set(api.run.__annotations__) - {"unknown", "return", "plugins", "report"}
-    assert names - for_terminals == ours
+    plural = {"columns", "ignore_columns", "label_map"}  # repeatable options with other names
+    ours = set(api.run.__annotations__) - {"unknown", "return", "plugins", "report"} - plural
+    assert names - for_terminals - {"column", "ignore_column", "map_label"} == ours
     assert for_terminals - {"debug"} <= set(arguments.INSTEAD)
 
 
@@ -114,7 +118,10 @@ def test_every_argument_is_documented():
         ({"folds": True}, "folds must be a whole number of 2 or more"),
         ({"seed": None}, "seed must be a whole number of 0 or more"),
         ({"epochs": 2, "set": {"train.epochs": 3}}, "can't be given together: they are the same"),
-        ({"data": 3}, "data must be one or several texts or paths, and 3 is neither"),
+        ({"data": 3}, "texts, paths, DataFrames or datasets, and 3 is none of these"),
+        ({"columns": ["label=x"]}, "columns must map texts to texts, and is ['label=x']"),
+        ({"label_map": {"joy": 1}}, "label_map must map texts to texts, and is {'joy': 1}"),
+        ({"ignore_columns": 3}, "ignore_columns must be one or several texts or paths"),
         ({"split": "speakers"}, "Did you mean 'speaker'"),
         ({"verify": "never"}, "There is no choice for verify 'never'"),
     ],
@@ -140,6 +147,65 @@ def test_a_broken_plugin_is_a_warning(tmp_path, monkeypatch):
         pytest.raises(fusion.UserError),
     ):
         fusion.run(strategy="gatd", quiet=True)
+
+
+# -- tables in memory ----------------------------------------------------------------
+
+
+@pytest.fixture
+def clips(tmp_path, monkeypatch):
+    """DataFrame of a small corpus below the working folder, with relative paths."""
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    write_corpus(tmp_path)
+    return pandas.read_csv("clips.csv").rename(columns={"path": "file"})
+
+
+def test_a_frame_gives_the_clips_of_the_same_table(clips, tmp_path, monkeypatch):
+    plans = []
+
+    def plan(config, out, registry, **_):
+        plans.append(make_plan(RunConfig(**config.to_json()), registry))  # as stored in run.json
+        raise fusion.FusionError("planned")
+
+    monkeypatch.setattr(experiment, "run_experiment", plan)
+    for data in (clips, "clips.csv"):
+        with pytest.raises(fusion.FusionError, match="planned"):
+            fusion.run(data, features=["first", "second"], strategy="concat", labels="native",
+                       plugins="numbers_plugin.py", quiet=True)  # fmt: skip
+    ours, table = plans
+    (source,) = ours.config.data
+    assert Path(source).is_relative_to(tmp_path / "xdg" / "fusion" / "data" / "tables")
+    assert len(ours.dataset.clips) == len(table.dataset.clips) == 24
+    for own, read in zip(ours.dataset.clips, table.dataset.clips, strict=True):
+        assert own.recording.path == tmp_path / read.recording.path
+        assert (own.label, own.speaker) == (read.label, read.speaker)
+    for part in ("train", "val", "test"):
+        assert getattr(ours.splits[0], part).tolist() == getattr(table.splits[0], part).tolist()
+
+
+def test_the_choice_of_columns_and_labels_reaches_the_request(clips, monkeypatch):
+    from fusion.core.runs import request
+
+    class RequestedError(Exception):
+        pass
+
+    def stop(options, registry):
+        raise RequestedError(options)
+
+    monkeypatch.setattr(request, "config_from", stop)
+    with pytest.raises(RequestedError) as caught:
+        fusion.run(
+            [clips.rename(columns={"label": "Emo"}), "demo", Path("x")],
+            columns={"path": "file", "label": "Emo"},
+            ignore_columns="t0", label_map={"joy": "happy", "a b": "sad"},
+        )  # fmt: skip
+    (options,) = caught.value.args
+    assert options["data"][1:] == ("demo", "x") and options["data"][0].endswith(".jsonl")
+    assert options["columns"] == ("path=file", "label=Emo")
+    assert options["ignored_columns"] == ("t0",)
+    assert options["label_map"] == ("joy=happy", "a b=sad")
 
 
 # -- a finished run ------------------------------------------------------------------

@@ -13,6 +13,7 @@ from fusion import Balancer, Modality
 from fusion.core.contracts.errors import UserError
 from fusion.core.contracts.train_config import TrainConfig
 from fusion.core.data.features import Features
+from fusion.core.data.windows import ClipRows
 from fusion.core.registry.registry import Registry
 from fusion.core.training.baselines import frozen
 from fusion.core.training.hardware import distributed
@@ -27,8 +28,11 @@ EARLY = {"opm": {"warmup": 0}, "arl": {"start": 0}, "smv": {"start": 1}, "relear
          "reconboost": {"turn": 1, "common": 1}}  # fmt: skip
 
 
-def clips(absent):
-    """Return 48 clips of three classes: an image and a vector, which every third clip may lack."""
+def clips(kind):
+    """Return 48 clips of three classes: an image and a vector, which every third clip may lack.
+
+    `kind` is "absent" if clips lack the vector, and "windows" if clips have two or three windows.
+    """
     rng = np.random.default_rng(0)
     targets = np.arange(48) % 3
     modalities = {"a": Modality("a", (1, 16, 16), ("channel", "frequency", "time")),
@@ -37,14 +41,20 @@ def clips(absent):
     for array in arrays.values():
         array.reshape(48, -1)[np.arange(48), targets] += 3.0
     flags = np.arange(48) % 3 == np.arange(48) // 3 % 3
+    rows = None
+    if kind == "windows":
+        counts = 2 + np.arange(48) % 2
+        arrays = {m: np.repeat(array, counts, axis=0) for m, array in arrays.items()}
+        arrays["b"] += rng.normal(size=arrays["b"].shape).astype(np.float32)
+        rows = ClipRows(np.cumsum([0, *counts]), ("b",))
     return Features(modalities, {m: Rows(a) for m, a in arrays.items()}, targets,
-                    torch.device("cpu"), resident_bytes=10**9,
-                    absent={"b": flags} if absent else None)  # fmt: skip
+                    torch.device("cpu"), resident_bytes=10**9, rows=rows,
+                    absent={"b": flags} if kind == "absent" else None)  # fmt: skip
 
 
-def trained(registry, strategy, balancer=None, *, absent=False, optimizer="sgd"):
+def trained(registry, strategy, balancer=None, *, kind="", optimizer="sgd"):
     """Return weights and losses of two epochs, without dropout, whose masks differ by process."""
-    features = clips(absent)
+    features = clips(kind)
     branches = tuple(
         BranchSpec(m, "cnn" if m.axes else "mlp",
                    {"blocks": 2, "channels": 4, "dropout": 0.0} if m.axes else {"dropout": 0.0})
@@ -79,9 +89,9 @@ def all_of(names):
     registry = Registry()
     found = {}
     for name in names:
-        strategy, balancer, absent, optimizer = name.split("+")
+        strategy, balancer, kind, optimizer = name.split("+")
         try:
-            found[name] = trained(registry, strategy, balancer or None, absent=bool(absent),
+            found[name] = trained(registry, strategy, balancer or None, kind=kind,
                                   optimizer=optimizer)  # fmt: skip
         except UserError as error:
             assert error.hint and "pip install" in error.hint, error

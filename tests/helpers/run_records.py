@@ -1,6 +1,7 @@
 """Artificial records of runs, with the required fields of run.json and those of a test."""
 
 from fusion.core.contracts import Modality
+from fusion.core.data.windows import LongClips
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.record import FORMAT, FeatureRecord, Member, RunRecord, SplitRecord
 from fusion.core.training.model import BranchSpec, ModelSpec
@@ -43,6 +44,7 @@ def whole_record(**changes):
         {"train": {"epochs": 3, "start": "baselines"}, "branch.a": {"blocks": 2}}, "random", 2, 7,
         8, "cpu", ("./plugin.py",), ("jsonl",), "/cache", True, {"*": "float16"}, "always", 4,
         {"train": {"lr": {"kind": "uniform", "low": 0.1, "high": 1.0}}}, "speaker",
+        {"label": "EmoClass"}, ("index",), {"joy": "happy"},
     )  # fmt: skip
     feature = FeatureRecord("0" * 32, "1", {"hop": 160, "families": ["a", "b"]}, (2, 4), "float32",
                             {"numpy": "2.0"})  # fmt: skip
@@ -60,8 +62,12 @@ def whole_record(**changes):
         "synthetic": True,
         "corpora": ("demo", "table"),
         "dropped_labels": {"table": {"bored": 3}},
+        "passed_over": {"table": {"no label": 2}},
+        "columns": {"table": {"label": "EmoClass"}},
+        "unreadable": {"table": 1},
         "failures": [{"feature": "a", "recording": "x.wav", "reason": "empty"}],
         "absent": {"a": 2},
+        "long_clips": LongClips({"a": 4.096}, 3, 12),
         "trainings": 16,
         "control": 5,
         "handed_out": tuple(Member(f"fold{k}/a", 0.5, model_of(("a",)), 1.5, k) for k in (0, 1)),

@@ -10,10 +10,20 @@ from ...runs.run import Run
 from . import data_rules, fusion_rules, training_rules
 from .evidence import Evidence, gather
 from .findings import SEVERITIES, Diagnosis, Finding
+from .recording_rules import recording_warnings
 from .remedies import with_remedies
 from .thresholds import Thresholds
 
-__all__ = ["FILE", "Diagnosis", "Evidence", "Finding", "Thresholds", "diagnose", "judge"]
+__all__ = [
+    "FILE",
+    "Diagnosis",
+    "Evidence",
+    "Finding",
+    "Thresholds",
+    "diagnose",
+    "judge",
+    "recording_warnings",
+]
 
 FILE = "diagnosis.json"
 
@@ -21,7 +31,7 @@ Rule = Callable[[Evidence, Thresholds], Iterable[Finding]]
 DATA_RULES: tuple[Rule, ...] = (
     data_rules.not_finite,
     data_rules.leaked_speakers,
-    data_rules.duplicates,
+    data_rules.recordings,
     data_rules.mispaired,
 )
 TRAINING_RULES: tuple[Rule, ...] = (
@@ -48,7 +58,8 @@ _EFFECTS = {"cold_start", "branch_imbalance", "architecture_imbalance", "overfit
 _SLOW = {"cold_start", "branch_imbalance"}
 _STILL = {"branch_imbalance", "held_back"}
 # Faults that do not explain a fused model below its best single modality.
-_NO_REASONS = {"leaked_speakers", "duplicates", "label_noise"}
+_NO_REASONS = {"leaked_speakers", "duplicates", "label_noise", "silent", "constant_parts",
+               "clipped"}  # fmt: skip
 
 
 def diagnose(

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ...data.split_modes import MODES
-from .evidence import Evidence, Fold
-from .findings import Finding, Severity
+from .evidence import Evidence
+from .findings import Finding
+from .recording_rules import recording_findings
 from .thresholds import Thresholds
 from .views import cross_validated, linear_predictions, retrieval_ranks, standardised
 
@@ -66,42 +67,9 @@ def leaked_speakers(e: Evidence, t: Thresholds) -> Iterable[Finding]:
         )
 
 
-def duplicates(e: Evidence, t: Thresholds) -> Iterable[Finding]:
-    """Report recordings that occur more than once."""
-    by_key: dict[tuple[str, float, float | None], list[int]] = {}
-    for i, (clip, key) in enumerate(zip(e.data.clips, e.data.keys, strict=True)):
-        by_key.setdefault((key, clip.recording.start, clip.recording.end), []).append(i)
-    groups = [group for group in by_key.values() if len(group) > 1]
-    if not groups:
-        return
-    more = sum(len(group) - 1 for group in groups)
-    share = more / len(e.data.clips)
-    apart = sum(any(_apart(group, fold) for fold in e.folds) for group in groups)
-    conflicting = sum(len({e.data.targets[i] for i in group}) > 1 for group in groups)
-    severity: Severity = "mild"
-    if apart or conflicting:
-        severity = "moderate"
-    if share > t.duplicate_share:
-        severity = "severe"
-    names = tuple(" = ".join(e.data.clips[i].name for i in group) for group in groups[:_SHOWN])
-    yield Finding(
-        "duplicates",
-        severity,
-        f"{more} clips ({share:.1%}) are byte-identical copies of other clips. {apart} recordings "
-        f"are both in training and in validation or test; {conflicting} have two labels.",
-        f"equal content digests; severe above {t.duplicate_share:.0%} of the clips, moderate if "
-        "copies are on both sides of a split or have different labels",
-        None,
-        {"copies": more, "share": share, "across": apart, "conflicting": conflicting},
-        names,
-    )
-
-
-def _apart(group: list[int], fold: Fold) -> bool:
-    """Return True if copies of a clip are in the training part and another part of one fold."""
-    trained = np.isin(group, fold.split.train)
-    judged = np.isin(group, fold.split.val) | np.isin(group, fold.split.test)
-    return bool(trained.any() and judged.any())
+def recordings(e: Evidence, t: Thresholds) -> Iterable[Finding]:
+    """Report silent, constant, clipped and duplicated recordings."""
+    return recording_findings(e.data, e.signals, t)
 
 
 def mispaired(e: Evidence, t: Thresholds) -> Iterable[Finding]:

@@ -26,6 +26,7 @@ from ...runs.plan import make_extractors
 from ...runs.run import Run
 from ...runs.trainings import FUSED, Training
 from ...toolkit.metrics import confusion_matrix, uar
+from ...toolkit.signal import Signal
 from ...training.hardware.device import choose_precision
 from ...training.inference import Predictions, encoded
 from ...training.model import FusionModel, ModelSpec, build_model
@@ -140,6 +141,7 @@ class Evidence:
     missing: str = ""  # reason why `arrays` is empty
     # Function from a fold number to embeddings.
     embed: Callable[[int], Embedded | None] | None = None
+    signals: Mapping[str, Signal] = field(default_factory=dict)  # by key, of measured recordings
 
     @property
     def modalities(self) -> list[str]:
@@ -390,7 +392,7 @@ def gather(run: Run, *, jobs: int = 0) -> Evidence:
         for owner, module in [*model.branches.items(), ("", model.strategy)]
     }
     embed = None if missing else partial(_embedded, run)
-    return Evidence(run.config, spec, data, folds, arrays, sizes, missing, embed)
+    return Evidence(run.config, spec, data, folds, arrays, sizes, missing, embed, run.signals)
 
 
 def _embedded(run: Run, number: int) -> Embedded | None:
@@ -430,8 +432,8 @@ def _curve(run: Run, training: Training) -> Curve:
 def _arrays(run: Run) -> tuple[dict[str, Arrays], str]:
     """Return features by modality, or an empty dict and the reason if the cache lacks features.
 
-    Features of a speaker-adapted run are adapted with all speakers as the population, because the
-    same arrays serve all folds.
+    A long clip has the features of its middle. Features of a speaker-adapted run are adapted with
+    all speakers as the population, because the same arrays serve all folds.
     """
     from ...contracts.errors import FusionError
 
@@ -448,7 +450,7 @@ def _arrays(run: Run) -> tuple[dict[str, Arrays], str]:
                 m = modality.name
                 fingerprint = fingerprint_of(extractors[m])
                 moments = speaker_moments(run.path, fingerprint, modality, arrays[m], data, config)
-                arrays[m] = adapted(arrays[m], moments, data, None)
-        return arrays, ""
+                arrays[m] = adapted(arrays[m], moments, data, None, m)
+        return {m: data.by_clip(m, own) for m, own in arrays.items()}, ""
     except (FusionError, OSError) as error:
         return {}, getattr(error, "message", str(error))

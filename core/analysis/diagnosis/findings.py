@@ -14,8 +14,11 @@ SEVERITIES: tuple[Severity, ...] = ("severe", "moderate", "mild")
 
 TITLES = {
     "not_finite": "Non-finite input",
+    "silent": "Silent or constant recordings",
     "leaked_speakers": "Leaked speakers",
     "duplicates": "Duplicated clips",
+    "constant_parts": "Constant parts",
+    "clipped": "Clipped recordings",
     "scale_mismatch": "Scale mismatch",
     "swamping_bias": "Swamping bias",
     "dead_branch": "Dead branch",

@@ -19,6 +19,12 @@ _BY_HAND = {
     "not_finite": "Correct the extractor, or the table that the features were imported from.",
     "leaked_speakers": "Split the clips by speaker (--split speaker), and check the speaker names.",
     "duplicates": "Keep one copy of every recording, with one label and one speaker.",
+    "silent": "Listen to these recordings; convert or record them again, or remove them from the "
+    "corpus.",
+    "constant_parts": "Cut digital silence off, and check whether samples were lost when the "
+    "recordings were converted.",
+    "clipped": "Use recordings made at a lower level; a lower volume afterwards does not restore "
+    "the samples that were cut off.",
     "mispaired": "Make sure that the array of each modality comes from the clip's own recording. "
     "A repair can only leave the modality out.",
     "label_noise": "Listen to the clips listed here, and correct their labels.",
@@ -27,6 +33,11 @@ _BY_HAND = {
     "frozen_branch": "Make the weights trainable: check requires_grad, and set a learning rate "
     "above 0.",
 }
+
+
+def by_hand(fault: str) -> str:
+    """Return advice for a fault that the user has to repair; empty for other faults."""
+    return _BY_HAND.get(fault, "")
 
 
 def with_remedies(
@@ -50,7 +61,7 @@ def with_remedies(
     completed: list[Finding] = []
     for finding in findings:
         steps = [name for name in offers if finding.fault in registry.remedy(name).mends]
-        texts = [_BY_HAND.get(finding.fault, "")]
+        texts = [by_hand(finding.fault)]
         texts += [_first_line(registry.remedy(name)) for name in steps[:1]]
         command = f"fusion repair {shlex.quote(run)} --steps {','.join(steps)}" if steps else None
         completed.append(finding.with_remedy(" ".join(t for t in texts if t), command))

@@ -80,7 +80,18 @@ class Thresholds:
         Label noise: at least this share of the most confident predictions on validation is wrong.
     duplicate_share : float
         Duplicated clips: copies of more than this share of the clips are a severe fault; any copy
-        is reported.
+        is reported. Copies with different labels or in two parts of a split are always severe.
+    silent_peak : float
+        Silent or constant recordings: no sample is further than this from the mean,
+        relative to full scale.
+    constant_part : float
+        Constant parts: at least this share of a recording consists of stretches of 50 ms or more
+        with equal samples.
+    clipped_part : float
+        Clipped recordings: more than this share of the samples of a recording is at full scale.
+    signal_share : float
+        Silent or constant recordings: more than this share of the recordings is a severe
+        fault, a tenth of it moderate. Constant parts and clipped recordings are moderate at most.
     fewest_steps : float
         Trainings with fewer steps than this are judged only by their data, because their branches
         have hardly learned.
@@ -108,6 +119,10 @@ class Thresholds:
     paired_share: float = 0.3
     noise_share: float = 0.3
     duplicate_share: float = 0.05
+    silent_peak: float = 0.001
+    constant_part: float = 0.5
+    clipped_part: float = 0.001
+    signal_share: float = 0.1
     fewest_steps: float = 100
 
     def __post_init__(self) -> None:

@@ -162,6 +162,8 @@ def _notes(
     if any(m.modality.name in run.data.absent for m in spec.branches):
         count = sum(len(e.indices) for e in evidence)
         notes.append(f"Some clips lack a modality; the figures are of the {count} complete clips.")
+    if any(m.modality.name in run.data.divided for m in spec.branches):
+        notes.append("Of a long clip, only the window in its middle is explained.")
     used_device = choose_device(device or run.config.device)
     if choose_precision(run.config.train.precision, used_device) is not torch.float32:
         notes.append(

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ....cache import FeatureCache
-from ...contracts import Clip, Extractor
-from ...contracts.data import Panel, default_panels
+from ...contracts import Clip, Extractor, Recording
+from ...contracts.data import default_panels
 from ...contracts.errors import FusionError
+from ...contracts.panels import Panel
 from .charts import barcode, curves, diagrams, scattered
 from .drawing import Mark, series_colour
 from .page import Figure, Image
@@ -85,7 +86,8 @@ def _view(run: ReadRun, modality: str, extractor: Extractor | None, chosen: Sequ
     panels_by_clip, notes = [], {}
     for index, array in zip(chosen, arrays, strict=True):
         clip = run.data.clips[index]
-        panels, fault = _panels(extractor or _Unknown(run, modality), array, clip)
+        recording = run.data.shown(modality, index).recording
+        panels, fault = _panels(extractor or _Unknown(run, modality), array, recording)
         panels_by_clip.append((clip, panels))
         if fault:
             notes[
@@ -102,14 +104,13 @@ def _arrays(run: ReadRun, modality: str, chosen: Sequence[int]) -> Array:
     assert run.data is not None
     fingerprint = run.record.features[modality].fingerprint(modality)
     cache = FeatureCache(run.config.cache)
-    return cache.open(fingerprint, [run.data.keys[index] for index in chosen]).load()
+    return cache.open(fingerprint, [run.data.shown(modality, i).key for i in chosen]).load()
 
 
-def _panels(extractor: Extractor, array: Array, clip: Clip) -> tuple[list[Panel], str]:
+def _panels(extractor: Extractor, array: Array, place: Recording) -> tuple[list[Panel], str]:
     """Return the pictures of a clip, and the error if the extractor failed to draw them."""
-    recording = clip.recording if clip.recording.path.exists() else None
     try:
-        return extractor.panels(array, recording), ""
+        return extractor.panels(array, place if place.path.exists() else None), ""
     except Exception as error:  # an error in a plugin must not prevent the report
         return default_panels(extractor, array), f"{type(error).__name__}: {error}"
 

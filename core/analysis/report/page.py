@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -15,6 +13,7 @@ from markupsafe import Markup
 
 from ...contracts.errors import StorageError
 from ...runs.outcome.results import interval_text, p_text, points
+from ...toolkit.atomic import replaced
 from .drawing import readable, with_own_ids
 
 if TYPE_CHECKING:
@@ -93,14 +92,11 @@ def write_page(path: Path, html: str) -> Path:
     StorageError
         If the file can't be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(html, encoding="utf-8")
-        temporary.replace(path)
+        with replaced(path) as temporary:
+            temporary.write_text(html, encoding="utf-8")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise StorageError(
             f"The report {path} can't be written: {error.strerror or error}.",
             hint="Name another file, in a folder that you may write to: --out FILE",

@@ -48,6 +48,9 @@ def command_line(run: ReadRun, registry: Registry | None) -> str:
         ("--branch", [f"{m}={branch}" for m, branch in config.branches.items()]),
         ("--dtype", [d if f == "*" else f"{f}={d}" for f, d in config.dtypes.items()]),
         ("--tracker", config.trackers),
+        ("--column", [f"{role}={name}" for role, name in config.columns.items()]),
+        ("--ignore-column", config.ignored_columns),
+        ("--map-label", [f"{own}={new}" for own, new in config.label_map.items()]),
     ):
         for value in values:
             arguments += [flag, value]

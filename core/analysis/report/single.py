@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from ...contracts import Extractor
 from ...contracts.errors import FusionError
-from ...data.split_modes import MODES
+from ...data.split_modes import Mode, mode_of_splits
 from ...data.task import measured_on
 from ...registry.registry import Registry
 from ...runs.outcome.results import SIGNIFICANT, Results, interval_text, smallest_p, weights_text
@@ -64,22 +64,25 @@ def report_page(run: ReadRun, registry: Registry | None) -> str:
     registry : Registry or None
         Plugins of the run; None if one of them can't be loaded.
     """
+    accounts = run.record.intake(run.data.clips) if run.data else []
     return render(
         "run.html.j2",
         run=run,
         results=run.results,
         predicted=run.predictions,
         corpora=", ".join(run.record.corpora),
-        tested=measured_on(run.record.split.mode, run.config.adapt),
+        tested=measured_on(_mode(run.record), run.config.adapt),
         trainings=run.record.trainings,
         control_epochs=run.record.control,
         spent=run.record.seconds,
-        dropped="; ".join(
-            f"{corpus}: {', '.join(f'{label} {n}' for label, n in counts.items())}"
-            for corpus, counts in run.record.dropped_labels.items()
-            if counts
+        intake=[row for account in accounts if account.left_out for row in account.rows()],
+        columns="; ".join(
+            f"{account.corpus}: {', '.join(f'{r} = {c}' for r, c in account.columns.items())}"
+            for account in accounts
+            if account.columns
         ),
         absent="; ".join(f"{n} have no {m}" for m, n in run.record.absent.items()),
+        long_clips=_long_clips(run),
         failures=run.record.failures,
         config=json.dumps(run.config.to_json(), indent=1),
         cautions=cautions(run.record, run.results),
@@ -96,17 +99,29 @@ def report_page(run: ReadRun, registry: Registry | None) -> str:
     )
 
 
+def _mode(record: RunRecord) -> Mode:
+    return mode_of_splits(record.split.mode, record.split.speaker_independent)
+
+
 def cautions(record: RunRecord, results: Results) -> list[str]:
     """Return warnings to show before the figures of the run."""
-    mode = MODES[record.split.mode]
+    mode = _mode(record)
     warnings = [mode.warning] if mode.warning else []
-    if not mode.warning and smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT:
+    few = smallest_p(results.comparisons[FUSED].groups) >= SIGNIFICANT
+    if few and not mode.warning and mode.name != "published":  # a published split has no K
         warnings.append(f"With --folds K, every {mode.unit} is a test {mode.unit} in one fold.")
     if record.synthetic:
         warnings.append(
             "The recordings are synthetic: these figures are no evidence about real speech."
         )
     return warnings
+
+
+def _long_clips(run: ReadRun) -> str:
+    """Return a sentence about clips that are longer than what features represent, or ""."""
+    if run.record.long_clips is None or run.data is None:
+        return ""
+    return run.record.long_clips.text(len(run.data.clips))
 
 
 def score_bars(run: ReadRun) -> Markup:

@@ -52,14 +52,15 @@ def build(ctx: click.Context, /, **options: Any) -> None:
     fusion cache build --data PATH --shard $SLURM_ARRAY_TASK_ID/8      (--array=1-8)
     """
     from ....cache import FeatureCache
-    from ...display.run import Display, print_build
+    from ...display.build import print_build
+    from ...display.run import Display
     from ...runs.feature_build import build_cache
 
     registry = registry_from(ctx)
     config = requested_config(options, registry)
     part = _part(options["part"])
     with Display(quiet=options["quiet"]) as display:
-        report = build_cache(
+        built = build_cache(
             config,
             registry,
             jobs=options["jobs"],
@@ -68,7 +69,7 @@ def build(ctx: click.Context, /, **options: Any) -> None:
             part=part,
             on_progress=display.extracting,
         )
-    print_build(report, FeatureCache(config.cache))
+    print_build(built, FeatureCache(config.cache))
 
 
 def _part(text: str) -> tuple[int, int]:

@@ -73,6 +73,11 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
 @click.option("--root", metavar="DIR",
               help="Folder that relative paths start from. [default: the folder of "
               "SOURCE]")  # fmt: skip
+@click.option("--column", "columns", multiple=True, metavar="ROLE=NAME",
+              help="Column of the table for a role: path, feature, start, end, key, group or row. "
+              "May be repeated.")  # fmt: skip
+@click.option("--ignore-column", "ignored", multiple=True, metavar="NAME",
+              help="Column of the table that is not read. May be repeated.")  # fmt: skip
 @click.option("--dtype", metavar="T", help="Convert the arrays, for instance to float16.")
 @click.option("--cache", "cache_root", metavar="DIR",
               help="Cache folder. [default: the user's cache]")  # fmt: skip
@@ -86,14 +91,13 @@ def import_(
     SOURCE is one of three:
 
     \b
-    a table (.csv, .tsv) with the columns path (the recording) and
-        feature (a .npy file with one array)
+    a table (CSV, TSV, JSON lines, parquet, Excel) with the columns
+        path (the recording) and feature (a .npy file with one array)
     a .npy file of all arrays, with a table of the same name beside it
         that lists the recordings in the same order
     an HDF5 file with a dataset of all arrays and a dataset paths
 
-    For parts of recordings, add the columns start and end in seconds (HDF5: the datasets starts
-    and ends).
+    For parts of recordings, add the columns start and end (HDF5: the datasets starts and ends).
 
     \b
     fusion cache import video clips.csv
@@ -105,8 +109,10 @@ def import_(
     """
     from ....cache.exchange.imports import import_feature
     from ....cache.store import local_cache
+    from ...runs.request import parse_pairs
 
     _check_name(name, registry_from(ctx))
+    options["columns"] = parse_pairs("--column", options["columns"])
     report = import_feature(local_cache(cache_root, must_exist=False), name, source, **options)
     click.echo(_summary(report))
     if report.unused:

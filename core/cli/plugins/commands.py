@@ -37,7 +37,7 @@ def show(ctx: click.Context, name: str) -> None:
     """Describe a plugin and its parameters, with types and defaults.
 
     NAME is a plugin; or train, for the settings of every training; or diagnosis, for the
-    thresholds of fusion diagnose.
+    thresholds of fusion diagnose; or audio, for the formats of recordings that can be read.
     """
     from ...analysis.diagnosis import Thresholds
     from ...contracts.errors import UnknownNameError
@@ -50,8 +50,10 @@ def show(ctx: click.Context, name: str) -> None:
     if name in owners:
         click.echo(sections(owners[name])[0][1] + "\n")
         _echo_parameters(owners[name], name)
+    elif name == "audio":
+        _echo_audio()
     elif not entries:
-        names = {entry.name for entry in registry.entries()} | set(owners)
+        names = {entry.name for entry in registry.entries()} | {*owners, "audio"}
         reasons = [str(p) for p in registry.problems if p.source.plugin == name]
         raise UnknownNameError("plugin", name, names, hint=next(iter(reasons), None))
     for entry in entries:
@@ -62,6 +64,28 @@ def show(ctx: click.Context, name: str) -> None:
         for title, text in rest:
             if title not in ("Parameters", "Attributes"):
                 click.echo(f"\n{title}\n{textwrap.indent(text, '  ')}")
+
+
+def _echo_audio() -> None:
+    """Print the audio formats by the library that reads them, and whether PyAV is installed."""
+    from ...toolkit.audio_formats import EXTRA, FORMATS, pyav_version
+
+    version = pyav_version()
+    pyav = f"installed, version {version}" if version else "not installed"
+    click.echo("Formats of recordings, in the order of preference if a corpus has several formats")
+    rows = {"libsndfile": "included", "PyAV": f"FFmpeg, the extra {EXTRA}; {pyav}"}
+    for library, note in rows.items():
+        click.echo(f"\n{click.style(library, bold=True)} ({note})")
+        names = dict.fromkeys(f.name for f in FORMATS if f.library == library)
+        for name in names:
+            suffixes = " ".join(f.suffix for f in FORMATS if f.name == name)
+            click.echo(f"  {suffixes:<28}{name}")
+    if version is None:
+        click.echo(f"\nTo read all formats: pip install 'modal-fusion[{EXTRA}]'")
+    click.echo(
+        "\nThe suffix decides which files of a folder are recordings. The content of a file "
+        "decides how it is read."
+    )
 
 
 def _echo_origin(entry: Entry, registry: Registry) -> None:

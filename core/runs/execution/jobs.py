@@ -97,24 +97,30 @@ def features_of(
             fingerprint = fingerprint_of(extractors[m])
             moments = speaker_moments(run.path, fingerprint, modality, arrays[m],
                                       run.data, run.config)  # fmt: skip
-            arrays[m] = adapted(arrays[m], moments, run.data, fold)
+            arrays[m] = adapted(arrays[m], moments, run.data, fold, m)
+    # A model of whole clips only needs no windows.
+    divided = any(m in run.data.divided for m in modalities)
     return Features(
         modalities,
-        arrays,
+        {m: run.data.by_window(m, own) if divided else own for m, own in arrays.items()},
         run.data.targets,
         choose_device(device or run.config.device),
         resident_bytes=resident_bytes,
         absent=run.data.absent,
+        rows=run.data.rows if divided else None,
     )
 
 
 def stored_arrays(
     cache: FeatureCache, fingerprint: Fingerprint, modality: str, data: RunData, config: RunConfig
 ) -> Arrays:
-    """Return the cached arrays of a modality for all clips; a clip without the array has zeros."""
+    """Return the cached arrays of a modality for all clips; a clip without the array has zeros.
+
+    If clips have windows, the arrays are those of :meth:`RunData.clips_of`.
+    """
     arrays = cache.open(fingerprint, data.keys_of(modality), verify=config.verify)
     absent = data.absent.get(modality)
-    return arrays if absent is None else Gapped(arrays, absent)
+    return arrays if absent is None else Gapped(arrays, absent[data.clips_of(modality)])
 
 
 def speaker_moments(

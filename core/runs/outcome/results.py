@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...contracts import Clip
 from ...data.dataset import RunData
+from ...data.speakers import is_unknown
 from ...toolkit.intervals import Comparison, Interval, bootstrap_interval, paired_comparison
 from ...toolkit.metrics import accuracy, confusion_by_group, macro_f1, uar
 from ...toolkit.run_files import as_type
@@ -190,7 +192,16 @@ def evaluate(
         selection.control,
         {m: float(rows.std()) for m, rows in weights.items()},
     )
-    return replace(results, verdict=write_verdict(results, selection, label)), scores
+    tested = _tested([data.clips[i] for i in np.concatenate(indices)])
+    return replace(results, verdict=write_verdict(results, selection, label, tested)), scores
+
+
+def _tested(clips: Sequence[Clip]) -> str:
+    """Return what the groups of the comparisons are; a clip of unknown speaker is a group."""
+    unknown = sum(is_unknown(clip) for clip in clips)
+    if unknown == len(clips):
+        return "test clips"
+    return "test speakers and clips of unknown speakers" if unknown else "test speakers"
 
 
 def _model_result(
@@ -241,12 +252,17 @@ def weights_text(results: Results) -> str:
 # -- the verdict ---------------------------------------------------------------------
 
 
-def write_verdict(results: Results, selection: Selection, label: str) -> str:
-    """Return two sentences: whether fusion helps, and which model was chosen and why."""
-    return f"{_fusion_sentence(results, label)} {_choice_sentence(selection)}"
+def write_verdict(
+    results: Results, selection: Selection, label: str, tested: str = "test speakers"
+) -> str:
+    """Return two sentences: whether fusion helps, and which model was chosen and why.
+
+    `tested` says what the groups of the comparisons are.
+    """
+    return f"{_fusion_sentence(results, label, tested)} {_choice_sentence(selection)}"
 
 
-def _fusion_sentence(results: Results, label: str) -> str:
+def _fusion_sentence(results: Results, label: str, tested: str) -> str:
     c = results.against_reference
     fused = f"fused model ({label})"
     single = f"the best single modality ({results.best_single})"
@@ -254,14 +270,14 @@ def _fusion_sentence(results: Results, label: str) -> str:
         single = f"the control ({results.control} alone, trained for the same total steps)"
     figures = (
         f"{points(c.difference)} points of UAR [{points(c.low)}, {points(c.high)}], "
-        f"p = {p_text(c.p_value)}, over {c.groups} test speakers"
+        f"p = {p_text(c.p_value)}, over {c.groups} {tested}"
     )
     if c.p_value < SIGNIFICANT:
         word = "beats" if c.difference > 0 else "is worse than"
         return f"The {fused} {word} {single}: {figures}."
     if smallest_p(c.groups) >= SIGNIFICANT:
         return (
-            f"Too few test speakers to prove a difference between the {fused} and {single}: "
+            f"Too few {tested} to prove a difference between the {fused} and {single}: "
             f"{figures}, which allow no p-value below {smallest_p(c.groups):.2g}."
         )
     return f"No reliable difference between the {fused} and {single}: {figures}."

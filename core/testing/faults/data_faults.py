@@ -92,7 +92,7 @@ def mislabelled(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None =
 
 
 def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = None) -> C:
-    """Return a corpus with leaking duplicates: copies of clips under the name of another speaker.
+    """Return a corpus with duplicates: copies of clips under the name of another speaker.
 
     Parameters
     ----------
@@ -100,18 +100,19 @@ def duplicated(cls: C, share: float = 0.3, seed: int = 0, *, name: str | None = 
         A corpus.
     share : float
         Share of duplicated clips, from 0 to 1: ``round(share * n)`` of the n clips are listed
-        twice. The copy is called ``name#copy`` and has another speaker of the corpus.
+        twice. The copy is called ``name#copy`` and has another speaker of the corpus: speakers
+        are paired.
     seed : int
-        Seed of the choice of clips and speakers.
+        Seed of the choice of clips.
     name : str, optional
         See :mod:`fusion.testing.faults`.
 
     Notes
     -----
-    A split by speaker may put a clip and its copy into different parts. So the training clips
-    include copies of test clips, and test scores are too high. A framework should report which
-    clips are the same recording, and which parts contain the copies. Select the corpus by name:
-    ``--data demo_duplicated``.
+    A split by the stated speakers may put a clip and its copy into different parts. The training
+    clips then include copies of test clips, and test scores are too high. A framework should keep
+    both in one part, and report which clips are the same recording. fusion makes one speaker of
+    each pair. Select the corpus by name: ``--data demo_duplicated``.
     """
     strength = {"share": share, "seed": seed}
     label = Label("duplicated", f"a share of {share:g} is listed twice.", strength, name)

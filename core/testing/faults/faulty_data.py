@@ -114,13 +114,20 @@ def mislabel(
 def duplicate(
     clips: list[Clip], labels: Mapping[str, str], *, share: float, seed: int
 ) -> list[Clip]:
-    """Append copies of ``round(share * n)`` of the n clips, under another name and speaker."""
+    """Append copies of ``round(share * n)`` of the n clips, under another name and speaker.
+
+    Speakers are paired in sorted order, and a copy has the other speaker of the pair. fusion makes
+    one speaker of speakers who share a recording, so half of the speakers are left.
+    """
     speakers = sorted({clip.speaker for clip in clips})
+    pairs = zip(speakers[::2], speakers[1::2], strict=False)
+    other = {name: partner for pair in pairs for name, partner in (pair, pair[::-1])}
     rng = np.random.default_rng(seed)
     copies: list[Clip] = []
     for index in sorted(rng.permutation(len(clips))[: round(share * len(clips))]):
         clip = clips[index]
-        wrong = [speaker for speaker in speakers if speaker != clip.speaker] or [clip.speaker]
-        speaker = wrong[rng.integers(len(wrong))]
-        copies.append(replace(clip, name=f"{clip.name}#copy", speaker=speaker))
+        copies.append(
+            # The last of an odd number of speakers has no partner.
+            replace(clip, name=f"{clip.name}#copy", speaker=other.get(clip.speaker, speakers[0]))
+        )
     return [*clips, *copies]

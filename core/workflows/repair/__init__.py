@@ -28,6 +28,7 @@ from ...contracts.errors import ParameterError, PluginError, RunError, TrainingE
 from ...data.absence import missing_modality_warning
 from ...data.corpora import Dataset
 from ...data.extraction import fingerprint_of
+from ...data.intake import unnamed_items
 from ...registry.registry import Registry
 from ...runs.config import RunConfig
 from ...runs.feature_build import Extracted
@@ -36,6 +37,7 @@ from ...runs.outcome.results import CHOSEN
 from ...runs.outcome.selection import select
 from ...runs.outcome.test_predictions import SavedPredictions
 from ...runs.plan import Plan, make_extractors, make_plan
+from ...runs.record import with_earlier_settings
 from ...runs.run import OutputFolder, Run
 from ...runs.trainings import trainings_of
 from ...toolkit.intervals import Comparison, paired_comparison
@@ -250,7 +252,14 @@ class _Work:
         extractors = make_extractors(self.config, self.registry)
         return Plan(
             self.config,
-            Dataset(data.clips, data.classes, dropped, record.corpora),
+            Dataset(
+                data.clips,
+                data.classes,
+                dropped,
+                record.corpora,
+                unnamed_items(record.passed_over),  # run.json holds their numbers only
+                {corpus: dict(roles) for corpus, roles in record.columns.items()},
+            ),
             extractors,
             {m: fingerprint_of(extractor) for m, extractor in extractors.items()},
             data.splits,
@@ -268,7 +277,11 @@ class _Work:
                 self.observer.warned(warning)
             nothing_new = BuildReport(computed=0, present=0, failures=[], seconds=0.0)
             with Run.create(path, self.registry) as run:
-                begin_run(run, plan, Extracted(self.data, nothing_new))
+                base = self.base_run.record
+                extracted = Extracted(
+                    self.data, nothing_new, self.base_run.signals, base.unreadable, base.long_clips
+                )
+                begin_run(run, plan, extracted)
         if any(not run.finished(training.name) for training in trainings_of(run)):
             share_alike(run, list(self.runs.values()))
         return run
@@ -301,11 +314,13 @@ def _folder(out: Path, source: Run | Plan, request: RepairRequest) -> OutputFold
         folder = OutputFolder(out)
         stored = folder.read_json(FILE).get("asked") or {}
         if stored.get("config"):
-            stored["config"] = {"adapt": "none", **stored["config"]}  # older versions lack `adapt`
+            # Older versions lack `adapt` and used only the middle of long clips.
+            stored["config"] = with_earlier_settings({"adapt": "none", **stored["config"]})
         if stored != values:
             raise RunError(
                 f"{out} holds the repair of another request.",
-                hint="Name another folder: --out DIR",
+                hint="Name another folder: --out DIR. A repair of version 0.2 and before is "
+                "resumed with --set train.windows=middle.",
             )
         return folder
     with OutputFolder.create(out) as folder:

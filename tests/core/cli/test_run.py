@@ -97,6 +97,8 @@ def test_folds_test_every_speaker_once(corpus, cache, tmp_path, capsys):
     assert code == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["models"][0]["uar"]["groups"] == 9
+    (data,) = printed["data"]
+    assert (data["total"], data["clips"], data["passed_over"]) == (54, 54, {})
     assert len(printed["models"][0]["fold_uar"]) == 3
     fused = [r for r in rows_of(out / "predictions.csv") if r["model"] == "fused"]
     assert len(fused) == len({r["clip"] for r in fused}) == 54

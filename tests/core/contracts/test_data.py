@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusion import Clip, Corpus, Extractor, Panel, Recording
+from fusion import Clip, Corpus, Extractor, Recording
 from fusion.core.contracts.data import Plugin, default_panels
 from fusion.core.contracts.errors import PluginError, RecordingError
 
@@ -149,34 +149,6 @@ def test_an_undeclared_array_is_refused(array, dtype, words, hint):
 
 
 # -- panels ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "kind, shapes",
-    [("image", [(3,)]), ("image", [(3, 3), (3, 3)]), ("points", [(3, 3)]), ("curve", [(3, 1)]),
-     ("bars", [(3, 2), (4, 3)]), ("diagram", [(3, 3)]), ("film", [(3,)])],
-)  # fmt: skip
-def test_a_panel_that_cannot_be_drawn_is_refused(kind, shapes):
-    with pytest.raises(PluginError, match="can't hold arrays"):
-        Panel("t", kind, {str(i): np.zeros(shape) for i, shape in enumerate(shapes)})
-
-
-@pytest.mark.parametrize(
-    "kind, data, marks",
-    [("image", (3, 3), (2, 3)), ("curve", (5,), (2, 2)), ("curve", (5,), (3,)),
-     ("points", (4, 2), (1, 2)), ("diagram", (4, 2), (1, 2)), ("bars", (4, 2), (1, 3))],
-)  # fmt: skip
-def test_marks_that_cannot_be_drawn_are_refused(kind, data, marks):
-    with pytest.raises(PluginError, match="can't have marks of the shapes"):
-        Panel("t", kind, {"": np.zeros(data)}, marks={"": np.zeros(marks)})
-
-
-def test_valid_panels_are_accepted():
-    Panel("t", "image", {"": np.zeros((3, 4))}, marks={"": np.zeros((0, 2))})
-    Panel("t", "points", {"a": np.zeros((0, 2)), "b": np.zeros((5, 2))}, diagonal=True)
-    Panel("t", "curve", {"a": np.zeros(3), "b": np.zeros(7)}, marks={"": np.zeros((1, 3))})
-    Panel("t", "bars", {"a": np.zeros((1, 2))})
-    Panel("t", "points", {})
 
 
 def kinds(array, **attributes):

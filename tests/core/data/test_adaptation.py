@@ -194,7 +194,7 @@ def test_the_population_is_that_of_the_training_speakers():
                          np.arange(8))  # fmt: skip
     np.testing.assert_allclose(training_population(moments, data, 0).mean, [1.0, 5.5])
     np.testing.assert_allclose(training_population(moments, data, None).mean, [2.0, 15.5])
-    rows = adapted(Rows(array), moments, data, 0).take([6])
+    rows = adapted(Rows(array), moments, data, 0, TABLE.name).take([6])
     offset, scale = offset_and_scale(moments, training_population(moments, data, 0))
     np.testing.assert_array_equal(rows[0], (array[6].astype(np.float32) - offset[3]) * scale[3])
 

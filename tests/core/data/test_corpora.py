@@ -1,14 +1,20 @@
 """Sources, detection, pooling and labels."""
 
+import os
+import random
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion import Clip, Corpus, Recording
+from fusion.core.contracts.data import ColumnChoice
 from fusion.core.contracts.errors import CorpusError, ParameterError, PluginError, UnknownNameError
-from fusion.core.data.corpora import Source, absolute_source, load_dataset, parse_source
+from fusion.core.data.corpora import load_dataset
+from fusion.core.data.sources import Source, absolute_source, parse_source
 from fusion.core.toolkit.emotions import SHARED
-from fusion.plugins.corpora import crema_d, demo, folder, ravdess, savee
+from fusion.plugins.corpora import crema_d, demo, folder, ravdess, savee, table
 
 PLUGINS = (crema_d, demo, folder, ravdess, savee)
 CORPORA = {cls.name: cls for plugin in PLUGINS for cls in plugin.fusion_corpora()}
@@ -23,7 +29,7 @@ class Made(Corpus):
 
     def clips(self):
         for name, label, speaker in self.rows:
-            yield Clip(Recording(self.path), name, label, speaker, self.name)
+            yield Clip(Recording(Path(name)), name, label, speaker, self.name)
 
 
 def made(*rows, **attributes):
@@ -99,6 +105,10 @@ def test_paths_without_recordings_are_refused(tmp_path):
         load(tmp_path)
     with pytest.raises(CorpusError, match="no recordings of the corpus 'ravdess'"):
         load(f"ravdess={tmp_path}")
+    touch(tmp_path, "03-02-04-01-01-01-01.wav", "03-02-03-01-01-01-01.wav")
+    passed_over = "Passed over: not wanted: song 2, not a file name of ravdess 1."
+    with pytest.raises(CorpusError, match=passed_over):
+        load(f"ravdess={tmp_path}")
 
 
 def test_the_highest_priority_wins_and_a_tie_is_an_error(tmp_path):
@@ -169,6 +179,82 @@ def test_an_unknown_parameter_is_refused(tmp_path):
         load(tmp_path, parameters={"ravdess": {"chanel": "song"}})
 
 
+# -- speakers and recordings ---------------------------------------------------------
+
+
+def recorded(root, *names):
+    """Write files of noise; files with the same first letter have the same content."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(random.Random(Path(name).name[0]).randbytes(4000))
+    return root
+
+
+def test_spellings_of_one_speaker_are_one_speaker(tmp_path):
+    nfc, nfd = "Zo\u00eb", "Zoe\u0308"
+    rows = [("1", "Joy", "01"), ("2", "anger", "1"), ("3", "Joy", nfc), ("4", "anger", nfd),
+            ("5", "Joy", "Anna01"), ("6", "anger", " anna01 "), ("7", "Joy", "2")]  # fmt: skip
+    data = load_dataset([Source("made", None)], made(*rows))
+    assert data.speakers() == ("made/ anna01 ", "made/01", "made/2", f"made/{nfd}")
+    assert data.merged_speakers == {"made": ((" anna01 ", "Anna01"), ("01", "1"), (nfd, nfc))}
+    assert [c.speaker for c in data.clips] == ["01", "01", nfd, nfd, " anna01 ", " anna01 ", "2"]
+
+
+def test_a_corpus_without_other_spellings_has_no_merged_speakers(tmp_path):
+    data = load(touch(tmp_path, *actors(1, 2)))
+    assert data.merged_speakers == {} and data.shared_recordings == ()
+
+
+def test_ravdess_has_a_recording_twice_but_no_speaker_twice(ravdess):
+    data = load(f"ravdess={ravdess}")
+    assert data.merged_speakers == {}
+    pairs = [{data.clips[i].speaker for i in group} for group in data.shared_recordings]
+    assert all(len(speakers) == 1 for speakers in pairs) and len(pairs) <= 1
+
+
+def test_speakers_who_share_a_recording_are_one_speaker(tmp_path):
+    recorded(tmp_path, "happy/ann/a.wav", "sad/bob/a2.wav", "sad/bob/b.wav", "happy/cy/b2.wav",
+             "sad/dan/d.wav")  # fmt: skip
+    data = load(tmp_path)
+    assert data.merged_speakers == {"folder": (("ann", "bob", "cy"),)}
+    assert data.speakers() == ("folder/ann", "folder/dan")
+    named = [[data.clips[i].name for i in group] for group in data.shared_recordings]
+    assert named == [["happy/ann/a.wav", "sad/bob/a2.wav"], ["happy/cy/b2.wav", "sad/bob/b.wav"]]
+
+
+def test_overlapping_segments_of_a_table_have_one_speaker(tmp_path):
+    recorded(tmp_path, "d.wav")
+    (tmp_path / "t.csv").write_text(
+        "path,name,label,speaker,start,end\n"
+        "d.wav,1,happy,ann,0,2\nd.wav,2,sad,bob,1.5,3\nd.wav,3,sad,cy,3,4\n"
+    )
+    data = load_dataset([Source("table", tmp_path / "t.csv")], {"table": table.Table})
+    assert data.speakers() == ("table/ann", "table/cy")
+    assert data.shared_recordings == ((0, 1),)
+
+
+def test_recordings_that_two_corpora_share_are_refused(tmp_path):
+    a = recorded(tmp_path / "a", *actors(1, 2))
+    b = recorded(tmp_path / "b", "happy/ann/x.wav", "sad/bob/0.wav")
+    assert len(load(a).clips) == 4  # recordings of one corpus may be copies
+    with pytest.raises(CorpusError) as caught:
+        load(a, b)
+    assert caught.value.message.startswith(
+        "The corpora 'folder' and 'ravdess' share 1 recording, so that one person would be two "
+        f"speakers. First: folder/sad/bob/0.wav ({b}/sad/bob/0.wav) is ravdess/Actor_01/"
+    )
+    assert "leave out --data of folder or of ravdess" in caught.value.hint
+
+
+def test_one_folder_under_two_names_is_refused(tmp_path):
+    for label in ("happy", "sad"):
+        recorded(tmp_path, f"{label}/ann/{label}.wav", f"{label}/bob/{label}2.wav")
+    with pytest.raises(CorpusError, match="'folder' and 'made' share 2 recordings"):
+        path = str(tmp_path / "happy/ann/happy.wav")
+        rows = [(path, "happy", "x"), (str(tmp_path / "sad/ann/sad.wav"), "sad", "y")]
+        load_dataset([Source("made", None), Source("folder", tmp_path)], {**CORPORA, **made(*rows)})
+
+
 # -- labels --------------------------------------------------------------------------
 
 ROWS = [("1", "Joy", "a"), ("2", "anger", "a"), ("3", "calm", "b"), ("4", "Joy", "b")]
@@ -189,6 +275,43 @@ def test_shared_labels_have_a_fixed_order_and_other_clips_are_counted():
 def test_native_labels_are_sorted_and_complete():
     result = classes("native")
     assert result[0] == ("Joy", "anger", "calm") and len(result[1]) == 4 and not result[2]
+
+
+MIXED = [("1", "angry", "a"), ("2", "Angry", "a"), ("3", " angry", "b"), ("4", "calm", "b"),
+         ("5", "Angry", "b")]  # fmt: skip
+
+
+def test_native_labels_that_differ_in_case_and_blanks_are_one_class():
+    data = load_dataset([Source("made", None)], made(*MIXED), labels="native")
+    assert data.classes == ("Angry", "calm")
+    assert [clip.label for clip in data.clips] == ["Angry", "Angry", "Angry", "calm", "Angry"]
+    assert data.spellings == {"Angry": (" angry", "angry")}
+
+
+def test_a_chosen_label_matches_every_spelling():
+    data = load_dataset([Source("made", None)], made(*MIXED), labels="CALM, aNgry")
+    assert data.classes == ("calm", "angry") and len(data.clips) == 5
+    assert load_dataset([Source("made", None)], made(*MIXED), labels="Calm,calm,Angry").classes == (
+        "calm", "Angry",
+    )  # fmt: skip
+
+
+def test_joined_spellings_do_not_change_the_mapping_of_a_corpus():
+    rows = [("1", "Joy", "a"), ("2", "joy", "a"), ("3", "joy", "a"), ("4", "calm", "a")]
+    labels = {"Joy": "happy", "calm": "neutral"}
+    assert classes("happy,calm", *rows, labels=labels) == (
+        ("happy", "calm"), {"1": "happy", "4": "calm"}, {"made": {"joy": 2}},
+    )  # fmt: skip
+    assert load_dataset([Source("made", None)], made(*rows, labels=labels)).spellings == {}
+
+
+def test_names_that_are_no_utf8_become_readable(tmp_path):
+    strange = os.fsdecode(b"\xe9")
+    rows = [(f"{strange}/1.wav", "happy", strange), ("感/2.wav", "sad", "感")]
+    data = load_dataset([Source("made", None)], made(*rows))
+    assert [(c.name, c.speaker) for c in data.clips] == [
+        ("%E9/1.wav", "%E9"), ("感/2.wav", "感"),
+    ]  # fmt: skip
 
 
 def test_chosen_labels_keep_their_order_and_may_be_native_or_shared():
@@ -271,3 +394,23 @@ def test_folders_without_speaker_or_class_are_refused(tmp_path):
     touch(tmp_path, "a.wav")
     with pytest.raises(CorpusError, match=r"a\.wav is not in the folder of a class"):
         load(f"folder={tmp_path}")
+
+
+# -- choices of the user ---------------------------------------------------------------
+
+
+def test_labels_are_renamed_to_shared_emotions_in_corpora_with_labels_of_their_own(tmp_path):
+    touch(tmp_path, "Actor_01/03-01-08-01-01-01-01.wav", "Actor_02/03-01-05-01-01-01-02.wav")
+    source = [parse_source(f"ravdess={tmp_path}", CORPORA)]
+    data = load_dataset(source, CORPORA, label_map={"surprised": "happy"})
+    assert data.classes == ("happy", "angry")
+
+
+def test_choices_that_have_no_effect_are_errors(tmp_path):
+    touch(tmp_path, "Actor_01/03-01-08-01-01-01-01.wav", "Actor_02/03-01-05-01-01-01-02.wav")
+    source = [parse_source(f"ravdess={tmp_path}", CORPORA)]
+    with pytest.raises(UnknownNameError, match="'surprise'.*Did you mean 'surprised'"):
+        load_dataset(source, CORPORA, label_map={"surprise": "happy"})
+    for choice in (ColumnChoice({"label": "x"}), ColumnChoice({}, ("age",))):
+        with pytest.raises(CorpusError, match="none of these corpora is read from a table"):
+            load_dataset(source, CORPORA, columns=choice)

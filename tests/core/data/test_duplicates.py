@@ -36,7 +36,7 @@ def built(clips, tmp_path, **rows):
     extractor = make_extractor(TABLE, {"table": str(table)})
     config = RunConfig(("x",), cache=str(tmp_path / "cache"))
     with open_workers(jobs=1) as on:
-        keys, report = build_features(
+        keys, report, *_ = build_features(
             config, {"precomputed": extractor}, clips, on=on, on_progress=None
         )
     return FeatureCache(config.cache), fingerprint_of(extractor), keys, report

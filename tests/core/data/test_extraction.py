@@ -281,3 +281,17 @@ def test_an_added_parameter_at_its_default_does_not_change_the_fingerprint() -> 
     # The new class can be created from the parameters of an older fingerprint.
     again = make_extractor(After, fingerprint_of(before).parameters)
     assert fingerprint_of(again) == fingerprint_of(before)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+def test_a_length_that_is_not_above_zero_is_an_error_of_the_plugin(seconds: float) -> None:
+    class Limited(Extractor):
+        name = "limited"
+        shape = (1,)
+
+        def __init__(self, *, length: float = 1.0) -> None:
+            self.seconds = length
+
+    with pytest.raises(PluginError, match="'limited' declares seconds="):
+        make_extractor(Limited, {"length": seconds})
+    assert make_extractor(Limited, {}).seconds == 1.0

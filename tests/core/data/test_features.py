@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from fusion import Modality
 from fusion.core.data.features import Features, batches, kept_axes
+from fusion.core.data.windows import ClipRows
 
 
 def features(array, axes=("channel", "frequency", "time"), resident=0):
@@ -107,3 +108,54 @@ def test_arrays_on_the_device_are_not_prefetched():
     array.reads.clear()
     features.prefetch(np.array([0]))
     assert not array.reads
+
+
+# -- windows ---------------------------------------------------------------------------
+
+
+def windowed(resident=0):
+    """Three clips with 1, 3 and 2 windows; `whole` is the same in all windows of a clip."""
+    first = np.array([0, 1, 4, 6])
+    arrays = {
+        "parts": Rows(np.array([[0], [10], [11], [15], [20], [22]], np.float32)),
+        "whole": Rows(np.array([[5], [6], [6], [6], [7], [7]], np.float32)),
+    }
+    modalities = {m: Modality(m, (1,)) for m in arrays}
+    return Features(modalities, arrays, np.array([0, 1, 0]), torch.device("cpu"),
+                    resident_bytes=resident, rows=ClipRows(first, ("parts",)))  # fmt: skip
+
+
+@pytest.mark.parametrize("resident", [0, 10**6])
+def test_a_batch_has_the_middle_window_or_the_given_one(resident):
+    features, clips = windowed(resident), np.array([1, 2, 1])
+    inputs, targets = features.batch(clips)
+    assert inputs["parts"][:, 0].tolist() == [11, 22, 11] and targets.tolist() == [1, 0, 1]
+    inputs, targets = features.batch(clips, np.array([3, 4, 1]))
+    assert inputs["parts"][:, 0].tolist() == [15, 20, 10] and targets.tolist() == [1, 0, 1]
+    assert inputs["whole"][:, 0].tolist() == [6, 7, 6]
+    assert len(features) == 3
+
+
+def test_a_window_that_was_not_prefetched_is_not_mistaken_for_one_that_was():
+    features, clips = windowed(), np.array([1, 2])
+    features.prefetch(clips, np.array([3, 4]))
+    assert features.batch(clips)[0]["parts"][:, 0].tolist() == [11, 22]
+    assert features.batch(clips, np.array([3, 4]))[0]["parts"][:, 0].tolist() == [15, 20]
+    features.prefetch(clips)
+    assert features.batch(clips)[0]["parts"][:, 0].tolist() == [11, 22]
+
+
+def test_statistics_use_every_window_of_a_divided_modality_and_each_clip_once_otherwise():
+    features = windowed()
+    result = features.statistics("parts", np.array([0, 1]), (0,))
+    values = np.array([0, 10, 11, 15])
+    assert result.mean.item() == values.mean()
+    assert result.deviation.item() == pytest.approx(values.std())
+    assert features.statistics("whole", np.array([0, 1]), (0,)).mean.item() == 5.5
+
+
+def test_clips_without_windows_have_no_random_windows():
+    array = np.zeros((4, 2), np.float32)
+    assert features(array, ()).random_rows(np.arange(4), np.random.default_rng(0)) is None
+    rows = windowed().random_rows(np.array([1, 1, 0]), np.random.default_rng(0))
+    assert set(rows[:2].tolist()) <= {1, 2, 3} and rows[2] == 0

@@ -1,10 +1,17 @@
-"""The four split modes: the group of each clip, and the name of its figures."""
+"""The split modes: the group of each clip, and the name of its figures."""
 
 import pytest
 from made_clips import SIX, clip, corpus, spoken_corpus
 
 from fusion.core.contracts.errors import SplitError, UnknownNameError
-from fusion.core.data.split_modes import MODES, check_known, count_groups, mode_of, sentence_of
+from fusion.core.data.split_modes import (
+    MODES,
+    check_known,
+    count_groups,
+    mode_of,
+    mode_of_splits,
+    sentence_of,
+)
 
 
 def said(sentence, corpus="x"):
@@ -35,6 +42,7 @@ def test_each_mode_keeps_its_groups_together():
         "sentence": ["sentence"],
         "corpus": ["speaker", "sentence", "corpus"],
         "random": [],
+        "published": ["speaker"],
     }
 
 
@@ -45,7 +53,13 @@ def test_groups_of_one_corpus_are_spread_over_all_parts_but_corpora_are_not():
         for name, mode in MODES.items()
     }
     both = {"a", "b"}
-    assert firsts == {"speaker": both, "sentence": both, "random": both, "corpus": {""}}
+    assert firsts == {
+        "speaker": both,
+        "sentence": both,
+        "random": both,
+        "corpus": {""},
+        "published": both,
+    }
 
 
 @pytest.mark.parametrize(
@@ -69,8 +83,14 @@ def test_equal_sentences_in_two_corpora_are_distinct():
 def test_groups_of_each_mode_are_counted():
     clips = [*corpus("a", 3, 1, ("happy", "sad")), *spoken_corpus("b", 2, 4, ("sad",))]
     counts = {name: count_groups(clips, mode) for name, mode in MODES.items()}
-    assert counts == {"speaker": 5, "sentence": 4, "corpus": 2, "random": 3 * 2 + 2 * 4}
-    assert [count_groups([], mode) for mode in MODES.values()] == [0] * 4
+    assert counts == {
+        "speaker": 5,
+        "sentence": 4,
+        "corpus": 2,
+        "random": 3 * 2 + 2 * 4,
+        "published": 5,
+    }
+    assert [count_groups([], mode) for mode in MODES.values()] == [0] * 5
 
 
 def test_only_a_split_by_sentence_needs_sentences():
@@ -94,6 +114,18 @@ def test_modes_that_mix_speakers_are_marked_speaker_dependent():
         assert ("SPEAKER-DEPENDENT" in mode.tested) is dependent
         assert mode.warning.startswith("Speaker-dependent: ") is dependent
         assert bool(mode.warning) is dependent
+
+
+def test_only_a_published_split_is_named_by_its_own_speakers():
+    """MODES has the careful texts; a split that keeps speakers apart gets the others."""
+    for name, mode in MODES.items():
+        assert mode_of_splits(name, speaker_independent=False) is mode
+        apart = mode_of_splits(name, speaker_independent=True)
+        assert (apart is mode) is (name != "published")
+    assert MODES["published"].tested == "published split, SPEAKER-DEPENDENT"
+    apart = mode_of_splits("published", speaker_independent=True)
+    assert (apart.name, apart.tested) == ("published", "published split, on held-out speakers")
+    assert apart.speaker_independent and not apart.warning
 
 
 def test_a_mode_by_its_name_and_an_unknown_one():

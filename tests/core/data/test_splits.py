@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +23,10 @@ from made_clips import (
 )
 from sklearn.model_selection import LeaveOneGroupOut
 
-from fusion import Clip
+from fusion import Clip, Recording
 from fusion.core.contracts.errors import ParameterError, SplitError, UnknownNameError
 from fusion.core.data.split_modes import MODES, PARTS, count_groups
-from fusion.core.data.splits import Split, make_splits
+from fusion.core.data.splits import Split, divided_recordings, make_splits
 
 # -- by speaker ----------------------------------------------------------------------
 
@@ -443,3 +445,69 @@ def test_digest_is_stable_between_versions():
     renumbered = [clips[i] for i in (5, 4, 3, 2, 1, 0)]
     mirrored = Split(np.array([4, 5]), np.array([2, 3]), np.array([0, 1]), 2, True)
     assert mirrored.digest(renumbered) == split.digest(clips)
+
+
+# -- recordings that clips share -----------------------------------------------------
+
+
+def overlapping(clips: list[Clip], *groups: tuple[int, ...]) -> list[Clip]:
+    """Return the clips, with each group as overlapping segments of one file."""
+    clips = list(clips)
+    for number, group in enumerate(groups):
+        for start, i in enumerate(group):
+            recording = Recording(Path(f"long{number}.wav"), float(start), start + 1.5)
+            clips[i] = replace(clips[i], recording=recording)
+    return clips
+
+
+def parts_of(split: Split) -> dict[int, str]:
+    return {i: part for part in PARTS for i in getattr(split, part).tolist()}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(["speaker", "sentence", "corpus", "random"]),
+    st.sampled_from([None, 3]),
+    st.integers(0, 99),
+    st.lists(st.integers(0, 143), min_size=8, max_size=8, unique=True),
+    st.randoms(use_true_random=False),
+)
+def test_no_mode_divides_a_recording(mode, folds, seed, chosen, rng):
+    drawn = [c for name in "abcd" for c in spoken_corpus(name, 6, 6, ("happy", "sad"))]
+    groups = (tuple(chosen[:3]), tuple(chosen[3:6]), tuple(chosen[6:]))
+    if mode == "corpus":  # three corpora or more must be left
+        groups = (tuple(chosen[:2]),)
+    clips = overlapping(drawn, *groups)
+    splits = make_splits(clips, ("happy", "sad"), mode=mode, folds=folds, seed=seed)
+    for split in splits:
+        part = parts_of(split)
+        assert len(part) == len(clips)
+        assert all(len({part[i] for i in group}) == 1 for group in groups)
+    assert divided_recordings(splits, groups) == []
+    shuffled = rng.sample(clips, len(clips))
+    again = make_splits(shuffled, ("happy", "sad"), mode=mode, folds=folds, seed=seed)
+    assert [s.digest(clips) for s in splits] == [s.digest(shuffled) for s in again]
+
+
+def test_given_groups_are_used_instead_of_the_files():
+    clips = corpus("x", 6, 4, ("happy", "sad"))
+    separate = parts_of(make_splits(clips, ("happy", "sad"), mode="random")[0])
+    one = next(i for i in separate if separate[i] == "train")
+    other = next(i for i in separate if separate[i] == "test")
+    for groups in ([(one, other)], [(other, one)]):
+        (split,) = make_splits(clips, ("happy", "sad"), mode="random", shared=groups)
+        assert parts_of(split)[one] == parts_of(split)[other]
+    (split,) = make_splits(overlapping(clips, (one, other)), ("happy", "sad"), mode="random",
+                           shared=[])  # fmt: skip
+    assert parts_of(split) == separate
+
+
+def test_divided_recordings_are_named_by_two_clips_in_two_parts():
+    def split(*parts):
+        return Split(*(np.array(part) for part in parts), None, speaker_independent=False)
+
+    groups = [(0, 1, 2), (3, 4), (5, 6)]
+    one, other = split([0, 1, 3], [5, 6], [2, 4]), split([0, 1, 2, 3, 4], [5], [6])
+    assert divided_recordings([one], groups) == [[0, 2, 1], [3, 4]]
+    assert divided_recordings([one, other], groups) == [[0, 2, 1], [3, 4], [5, 6]]
+    assert divided_recordings([other], groups) == [[5, 6]]

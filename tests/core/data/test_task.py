@@ -6,6 +6,7 @@ import pytest
 
 from fusion.core.contracts.data import Clip, Recording
 from fusion.core.contracts.errors import CorpusError, UnknownNameError
+from fusion.core.data.split_modes import MODES
 from fusion.core.data.task import adapted_line, check_adapt, measured_on, task_sentence, with_task
 
 
@@ -26,8 +27,8 @@ def test_corpora_that_can_not_be_adapted_are_refused():
 
 
 def test_phrases_on_the_task():
-    assert measured_on("speaker", "speaker") == "on held-out speakers, speaker-adapted"
-    assert measured_on("speaker", "none") == "on held-out speakers"
+    assert measured_on(MODES["speaker"], "speaker") == "on held-out speakers, speaker-adapted"
+    assert measured_on(MODES["speaker"], "none") == "on held-out speakers"
     assert with_task("none", "Fine.") == "Fine."
     assert with_task("speaker", "Fine.").startswith("Speaker-adapted: ")
     line = adapted_line([clip(0, "1"), clip(1, "1"), clip(2, "2")])
@@ -38,7 +39,7 @@ def test_the_sentence_of_an_adapted_run_mentions_the_test_speakers():
     assert task_sentence("none") == with_task("none", "") == ""
     assert task_sentence("speaker") == with_task("speaker", "")
     assert "test speakers included" in task_sentence("speaker")
-    assert measured_on("random", "speaker") == "SPEAKER-DEPENDENT, speaker-adapted"
+    assert measured_on(MODES["random"], "speaker") == "SPEAKER-DEPENDENT, speaker-adapted"
 
 
 def test_a_line_on_speakers_with_equal_numbers_of_clips_has_one_number():

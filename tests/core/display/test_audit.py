@@ -17,7 +17,8 @@ def column(split, uar=0.6, known=40, speakers=8):
     )
     received = 0 if split == "speaker" else 30
     leak = Leakage(40, received, 10, known, 40, 0)
-    return Column(split, Run(Path("runs") / split), 3, 100, leak, models)
+    apart = split in ("speaker", "corpus")
+    return Column(split, Run(Path("runs") / split), 3, 100, leak, models, apart)
 
 
 def audit(*columns, refused=None, synthetic=False, flattery=None, **more):

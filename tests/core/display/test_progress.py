@@ -35,3 +35,14 @@ def test_the_bar_ends_when_the_work_fails(capsys: pytest.CaptureFixture[str]) ->
         advance(1, 2)
         raise RuntimeError("no space")
     assert capsys.readouterr().err == ""
+
+
+def test_redirected_output_stays_apart_from_the_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with bar("predict", keep_stdout=True):
+        print("result")
+    out, err = capsys.readouterr()
+    assert out == "result\n" and "predict" in err and "result" not in err

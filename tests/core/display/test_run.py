@@ -1,4 +1,4 @@
-"""Runs on a terminal: progress, result table, and cache builds."""
+"""Runs on a terminal: progress and result table."""
 
 import json
 from dataclasses import replace
@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 from report_runs import data_of, write_run
 
-from fusion.cache import FeatureCache
 from fusion.cache.builds.progress import BuildReport, Failure
 from fusion.cache.builds.progress import Progress as BuildProgress
-from fusion.cache.shards.info import Problem
 from fusion.core.analysis.diagnosis import FILE as DIAGNOSIS
 from fusion.core.analysis.diagnosis import Diagnosis, Finding
 from fusion.core.data.corpora import Dataset
-from fusion.core.display.run import Display, print_build, print_result
+from fusion.core.data.intake import Intake
+from fusion.core.data.speakers import with_unknown_speakers
+from fusion.core.data.windows import LongClips
+from fusion.core.display.run import Display, print_result
 from fusion.core.runs.outcome.results import Results
 from fusion.core.runs.result import RunResult
 from fusion.core.runs.run import Run
 from fusion.core.runs.trainings import CONTROL, FUSED, Training
+
+EXTRACTORS = {"made": SimpleNamespace(note=""), "read": SimpleNamespace(note="2 columns")}
 
 
 def result_of(path):
@@ -71,50 +74,56 @@ def test_the_name_of_a_run_directory_is_plain_text(printed, tmp_path, nasty):
     assert f"run directory: {tmp_path}/{shown.replace('/', '_')}" in lines
 
 
-# -- a build -------------------------------------------------------------------------
-
-
-def test_a_build_prints_its_counts(printed, tmp_path):
-    report = BuildReport(3, 2, [], 1.25)
-    assert printed(print_build, report, FeatureCache(tmp_path)) == [
-        "3 computed, 2 present already, 0 failed, in 1.2 s",
-        f"cache: {tmp_path}",
-    ]
-
-
-def test_failures_problems_and_absent_modalities_of_a_build(printed, tmp_path, nasty):
-    name, shown = nasty
-    failure = Failure("mel", "k", f"{name}.wav", f"{name} is silent")
-    absent = [Failure("text", k, "x", "") for k in ("k1", "k2", "k1")]
-    problems = [Problem(Path(f"{name}{k}"), "cut short") for k in range(7)]
-    report = BuildReport(1, 0, [failure], 1.0, problems=problems, absent=absent)
-    lines = printed(print_build, report, FeatureCache(tmp_path))
-    assert lines[0] == f"left out: {shown}.wav: mel: {shown} is silent"
-    assert lines[1:6] == [f"warning: {shown}{k}: cut short" for k in range(5)]
-    assert lines[6:8] == ["and 2 more: fusion cache verify", "2 recordings have no text"]
-    assert "1 computed, 0 present already, 1 failed" in lines[8]
-
-
 # -- progress --------------------------------------------------------------------------
 
 
 def plan_of(classes=("low", "high"), corpus="c", dropped=None, mode="speaker", adapt="none",
-            folds=1):  # fmt: skip
+            folds=1, **facts):  # fmt: skip
     data = data_of(folds, classes)
     clips = tuple(replace(clip, corpus=corpus) for clip in data.clips)
-    dataset = Dataset(clips, tuple(classes), dropped or {}, (corpus,))
-    config = SimpleNamespace(split=mode, adapt=adapt, cache=None)
-    return SimpleNamespace(config=config, dataset=dataset, splits=data.splits)
+    dataset = Dataset(clips, tuple(classes), dropped or {}, (corpus,), **facts)
+    config = SimpleNamespace(split=mode, adapt=adapt, cache=None, label_map={})
+    return SimpleNamespace(
+        config=config, dataset=dataset, splits=data.splits, extractors=EXTRACTORS
+    )
 
 
 def test_the_corpus_and_the_split(printed):
     plan = plan_of(dropped={"c": {"bored": 3, "odd": 1}, "d": {}}, folds=3)
     assert printed(Display().planned, plan, err=True) == [
         "corpus    c: 36 clips, 9 speakers; low 18, high 18",
-        "          c: left out 4: bored 3, odd 1",
+        "          c: 40 files and rows: 36 used as clips, 4 left out by label",
+        "            left out by label: bored 3, odd 1",
+        "read      2 columns",
         "split     3 folds; the first: train 12 clips of 3 speakers, val 12 clips of 3 speakers, "
         "test 12 clips of 3 speakers",
     ]
+
+
+def test_renamed_labels_are_printed(printed):
+    plan = plan_of()
+    plan.config.label_map = {"joy": "low"}
+    lines = printed(Display().say_corpora, plan, err=True)
+    assert lines[1] == "          labels renamed: joy -> low"
+
+
+def test_unknown_speakers_are_stated(printed):
+    plan = plan_of(mode="random")
+    clips = with_unknown_speakers([replace(clip, speaker="") for clip in plan.dataset.clips])
+    plan.dataset = replace(plan.dataset, clips=tuple(clips))
+    lines = printed(Display().planned, plan, err=True)
+    assert "36 clips, unknown speakers;" in lines[0]
+    assert lines[-1].strip() == (
+        "speaker-dependent: the speakers of 36 clips are unknown, so test speakers may also be in "
+        "training"
+    )
+
+
+def test_the_spellings_that_were_joined_are_printed(printed):
+    plan = plan_of()
+    plan.dataset = replace(plan.dataset, spellings={"low": (" LOW", "Low")})
+    lines = printed(Display().say_corpora, plan, err=True)
+    assert lines[1] == "          labels joined by spelling: low = ' LOW', 'Low'"
 
 
 def test_a_class_that_a_part_lacks_is_a_warning(printed):
@@ -137,13 +146,91 @@ def test_adaptation_and_speaker_dependence_of_a_split(printed):
     assert "          speaker-dependent: 1 of 3 test speakers are also in training" in lines
 
 
+def test_a_published_split_without_shared_speakers_says_so(printed):
+    lines = printed(Display().say_split, plan_of(mode="published", folds=3), err=True)
+    assert [line.strip() for line in lines[1:]] == [
+        "published split: speaker-independent, no test speaker is in training or validation"
+    ]
+
+
+def test_a_published_split_names_what_its_parts_share(printed):
+    plan = plan_of(mode="published")
+    split = plan.splits[0]
+    received = np.concatenate([split.train, split.test[:2], split.val[:1]])
+    plan.splits = (replace(split, train=received, speaker_independent=False),)
+    # A clip of the test part is the recording of a training clip.
+    pair = (int(split.train[0]), int(split.test[5]))
+    plan.dataset = replace(plan.dataset, shared_recordings=((0, 1), pair))
+    one, other = (plan.dataset.clips[i].name for i in pair)
+    lines = printed(Display().say_split, plan, err=True)
+    assert [line.strip() for line in lines[1:]] == [
+        "published split, speaker-dependent: 1 of 3 test speakers are also in training or "
+        "validation",
+        "validation: training and validation share speakers",
+        f"recordings of which clips are in two parts: 1; first: c/{one} = c/{other}",
+    ]
+
+
+@pytest.mark.parametrize("mode", ["published", "random"])
+def test_a_speaker_of_several_folds_is_counted_once(printed, mode):
+    plan = plan_of(mode=mode)
+    split = plan.splits[0]
+    received = np.concatenate([split.train, split.test[:2]])  # clips of one test speaker
+    fold = replace(split, train=received, speaker_independent=False)
+    plan.splits = (fold, fold, fold)
+    text = "\n".join(printed(Display().say_split, plan, err=True))
+    assert "speaker-dependent: 1 of 3 test speakers are also in training" in text
+
+
+def test_merged_speakers_are_printed_as_plain_text(printed, nasty):
+    name, shown = nasty
+    plan = plan_of()
+    plan.dataset = replace(plan.dataset, merged_speakers={"c": (("01", "1"), (name, "x"))})
+    lines = printed(Display().say_corpora, plan, err=True)
+    assert lines[1:] == [f"          speakers that are one person: 01 = 1; {shown} = x"]
+
+
 def test_labels_and_corpora_are_plain_text(printed, nasty):
     name, shown = nasty
     plan = plan_of(classes=(name, "high"), corpus=name, dropped={name: {name: 2}})
     lines = printed(Display().planned, plan, err=True)
-    assert lines[:2] == [
+    assert lines[:3] == [
         f"corpus    {shown}: 36 clips, 9 speakers; {shown} 18, high 18",
-        f"          {shown}: left out 2: {shown} 2",
+        f"          {shown}: 38 files and rows: 36 used as clips, 2 left out by label",
+        f"            left out by label: {shown} 2",
+    ]
+
+
+def test_what_was_passed_over_and_the_columns_are_printed(printed, nasty):
+    name, shown = nasty
+    plan = plan_of(
+        passed_over={"c": {f"not a recording ({name})": [f"{name}.txt", "b.txt"]}},
+        columns={"c": {"label": name, "speaker": "SpkrID"}},
+    )
+    lines = printed(Display().say_corpora, plan, err=True)
+    assert lines[1:] == [
+        "          c: 38 files and rows: 36 used as clips, 2 passed over",
+        f"            passed over: not a recording ({shown}) 2, first: {shown}.txt",
+        f"            columns: label = {shown}, speaker = SpkrID",
+    ]
+    plan = plan_of(columns={"c": {"label": "EmoClass"}})
+    lines = printed(Display().say_corpora, plan, err=True)
+    assert lines[1:] == ["          c: columns: label = EmoClass"]
+
+
+def test_the_sums_are_printed_again_if_recordings_are_unreadable(printed):
+    intakes = [Intake("c", 33, {"odd": 2}, {"no label": 4}, 3), Intake("d", 5, {"odd": 1})]
+    assert printed(Display().accounted, intakes, err=True) == [
+        "          c: 42 files and rows: 33 used as clips, 2 left out by label, 4 passed over, "
+        "3 unreadable"
+    ]
+
+
+def test_long_clips_are_announced(printed):
+    found = LongClips({"mel": 4.0}, 2, 9)
+    assert printed(lambda: Display().long_clips(found, 7), err=True) == [
+        "long clips: 2 of 7 are longer than 6 s (1.5 x the 4 s that mel sees): training on random "
+        "windows, evaluation by the mean over their windows"
     ]
 
 
@@ -162,6 +249,14 @@ def test_extraction_ends_with_its_counts_and_some_failures(printed, nasty):
     assert lines[1] == f"          left out: 0{shown}.wav: mel: silent"
     assert lines[6] == "          and 2 more, all listed in run.json"
     assert lines[7:] == ["features  6 found in the cache"]
+
+
+def test_a_recording_that_fails_in_each_feature_is_one_recording(printed):
+    failures = [Failure(m, f"k{i}", f"{i}.wav", f"RecordingError: {i}.wav: can't be read")
+                for m in ("mel", "mfcc") for i in range(8)]  # fmt: skip
+    lines = printed(Display().extracted, BuildReport(0, 0, failures, 1.0), err=True)
+    assert lines[1] == "          left out: 0.wav: can't be read" and len(lines) == 7
+    assert lines[6] == "          and 3 more, all listed in run.json"
 
 
 SUMMARY = {"best_uar": 0.5, "best_epoch": 3, "epoch": 4, "seconds": 1.6, "parameters": 12345}

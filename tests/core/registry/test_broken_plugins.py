@@ -11,8 +11,9 @@ from places import TESTS
 from fusion.core.cli import run_cli
 from fusion.core.contracts import Recording
 from fusion.core.contracts.errors import CorpusError, PluginError, UnknownNameError
-from fusion.core.data.corpora import Source, load_dataset
+from fusion.core.data.corpora import load_dataset
 from fusion.core.data.extraction import Extraction, make_extractor
+from fusion.core.data.sources import Source
 from fusion.core.registry.registry import Registry
 from fusion.core.workflows.experiment import Observer, _Trackers
 

@@ -47,7 +47,7 @@ def test_a_contract_ends_in_the_class_of_its_kind(kind):
 
 
 def test_methods_are_in_the_order_of_the_contract():
-    assert list(methods_of("corpus")) == ["__init__", "detect", "clips"]
+    assert list(methods_of("corpus")) == ["__init__", "detect", "clips", "pass_over"]
     assert list(methods_of("tracker")) == ["start", "epoch", "finish", "close"]
     assert list(methods_of("branch")) == ["__init__", "accepts", "maps", "pool", "forward"]
 

@@ -15,12 +15,19 @@ from fusion.core.runs.arguments import (
     pairs,
     refuse_unknown,
     settings_texts,
+    shortened,
+    text_mapping,
     texts,
 )
 
 
 def run(data: str = "", *, balance: str = "", **unknown: int) -> None:
     """Stub of an API function with its arguments."""
+
+
+def test_a_value_in_a_message_has_at_most_60_characters():
+    assert shortened("a" * 58) == f"'{'a' * 58}'"
+    assert shortened("a" * 59) == f"'{'a' * 56}..." and len(shortened([1] * 99)) == 60
 
 
 def test_an_unknown_argument_is_refused_with_a_suggestion():
@@ -124,3 +131,11 @@ def test_settings_of_another_form_are_refused_with_an_example(chosen, example):
         settings_texts({"train.epochs": 2, **chosen})
     assert f"maps {name!r} to {value!r}" in caught.value.message
     assert example in caught.value.hint
+
+
+def test_a_mapping_of_texts():
+    assert text_mapping("columns", None) == text_mapping("columns", {}) == {}
+    assert text_mapping("columns", {"label": "Emo"}) == {"label": "Emo"}
+    for value in ("label=Emo", ["label"], {"label": 1}, {1: "label"}):
+        with pytest.raises(ParameterError, match="columns must map texts to texts, and is "):
+            text_mapping("columns", value)

@@ -109,7 +109,7 @@ def test_a_model_with_power_zero_is_not_bundled(finished):
 
 def test_a_run_stores_its_start_its_control_and_their_epochs(finished):
     record = finished.record
-    assert record.format == FORMAT == 2 and record.control == 3  # 2 epochs and 1
+    assert record.format == FORMAT == 3 and record.control == 3  # 2 epochs and 1
     fused = finished.read_json("fold0/fused/training.json")
     assert (fused["epoch"], fused["start"]["epoch"]) == (1, 0)
     control = finished.read_json(f"fold0/{CONTROL}/training.json")

@@ -133,14 +133,14 @@ def test_parts_of_a_corpus_are_built_separately(tmp_path):
     config = planned(tmp_path).config
     registry = Registry(config.plugins)
     parts = [build_cache(config, registry, jobs=1, part=(i, 3)) for i in (1, 2, 3)]
-    assert [p.computed for p in parts] == [16, 16, 16]
-    assert build_cache(config, registry, jobs=1).computed == 0
+    assert [p.report.computed for p in parts] == [16, 16, 16]
+    assert build_cache(config, registry, jobs=1).report.computed == 0
 
 
 def test_a_build_needs_no_split_and_no_model_but_checks_owners(tmp_path):
     write_corpus(tmp_path, speakers=1)  # too few for any split
     config = config_of(tmp_path)
-    assert build_cache(config, Registry(config.plugins), jobs=1).computed == 8
+    assert build_cache(config, Registry(config.plugins), jobs=1).report.computed == 8
     with pytest.raises(ParameterError, match="'gated' takes no part in this run"):
         wrong = replace(config, settings={"gated": {"hidden": 3}})
         build_cache(wrong, Registry(config.plugins), jobs=1)
@@ -149,7 +149,7 @@ def test_a_build_needs_no_split_and_no_model_but_checks_owners(tmp_path):
 def test_recordings_with_the_same_content_have_one_key(tmp_path):
     plan = planned(tmp_path, changed={"s0_sad_0": "1 2 | 3 4 5", "s0_sad_1": "1 2 | 3 4 5"})
     with open_workers(jobs=1) as on:
-        keys, report = build_features(
+        keys, report, *_ = build_features(
             plan.config, make_extractors(plan.config, Registry(plan.config.plugins)),
             plan.dataset.clips, on=on, on_progress=None,
         )  # fmt: skip

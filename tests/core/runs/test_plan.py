@@ -8,6 +8,7 @@ import pytest
 from untrained_runs import config_of
 
 from fusion import Modality
+from fusion.core.contracts.data import ColumnChoice
 from fusion.core.contracts.errors import ParameterError, SplitError, UnknownNameError
 from fusion.core.registry.registry import Registry
 from fusion.core.runs import plan as planning
@@ -81,6 +82,27 @@ def test_the_split_can_have_a_separate_seed(plan):
     assert len(digests()) == 3
     assert digests(seed=5, split_seed=0) == digests(seed=0) == digests(seed=0, split_seed=0)
     assert digests(seed=5) == digests(seed=5, split_seed=5) != digests(seed=0)
+
+
+def test_an_impossible_split_names_the_speakers_that_were_merged(plan):
+    clips = tuple(replace(clip, speaker="1") for clip in plan.dataset.clips)
+    for merged, words in (({}, ""), ({"table": (("01", "1"),)}, "one person: 01 = 1.")):
+        dataset = replace(plan.dataset, clips=clips, merged_speakers=merged)
+        with pytest.raises(SplitError, match="there is 1") as caught:
+            divide(replace(plan, dataset=dataset))
+        assert caught.value.hint.startswith("Add recordings of more speakers")
+        assert words in caught.value.hint and ("one person" in caught.value.hint) is bool(words)
+
+
+def test_the_recordings_that_clips_share_are_kept_together(plan):
+    config = replace(plan.config, split="random")
+    clips = plan.dataset.clips
+    for pair in ((0, 7), (3, 20), (5, 11)):
+        dataset = replace(plan.dataset, shared_recordings=(pair,))
+        (split,) = divide(replace(plan, config=config, dataset=dataset)).splits
+        parts = [set(part.tolist()) for part in (split.train, split.val, split.test)]
+        assert sum(len(part) for part in parts) == len(clips)
+        assert any(set(pair) <= part for part in parts)
 
 
 def test_more_folds_than_speakers_are_refused(plan):
@@ -184,11 +206,23 @@ def test_the_dtype_of_a_feature_overrides_the_common_dtype():
 def test_sources_labels_and_parameters_are_passed_to_the_corpora(registry, monkeypatch):
     monkeypatch.setattr(planning, "load_dataset", lambda *passed, **named: (passed, named))
     settings = {"demo": {"speakers": "3"}, "mel": {"hop": 1}}
-    config = RunConfig(("demo", "table=x.csv"), labels="a,b", settings=settings)
+    config = RunConfig(
+        ("demo", "table=x.csv"),
+        labels="a,b",
+        settings=settings,
+        columns={"label": "EmoClass"},
+        ignored_columns=("age",),
+        label_map={"joy": "happy"},
+    )
     (sources, corpora), named = read_dataset(config, registry)
     assert [(s.corpus, s.path) for s in sources] == [("demo", None), ("table", Path("x.csv"))]
     assert {"demo", "table"} <= set(corpora)
-    assert named == {"labels": "a,b", "parameters": {"demo": {"speakers": "3"}}}
+    assert named == {
+        "labels": "a,b",
+        "parameters": {"demo": {"speakers": "3"}},
+        "columns": ColumnChoice({"label": "EmoClass"}, ("age",)),
+        "label_map": {"joy": "happy"},
+    }
 
 
 # -- models ----------------------------------------------------------------------------

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+from stepped_recordings import write_steps
 from untrained_runs import config_of, finished_run, numbers, untrained_run
 
+from fusion.core.contracts import Recording
 from fusion.core.contracts.errors import ParameterError, RecordingError, RunError
 from fusion.core.runs.bundle import Bundle, write_bundle
 from fusion.core.runs.outcome.selection import FoldSelection, Selection
@@ -65,9 +68,9 @@ def test_no_recording_gives_no_label(both):
 def test_recordings_are_labelled_batch_by_batch(both, recordings, monkeypatch):
     paths = recordings(**{f"r{i}": numbers(i, i % 2, 0) for i in range(BATCH + 2)})
     predictor, sizes = Predictor(both), []
-    extracted = predictor.extracted_all
+    extract = predictor.features.extract
     monkeypatch.setattr(
-        predictor, "extracted_all", lambda p: sizes.append(len(p)) or extracted(p)
+        predictor.features, "extract", lambda p: sizes.append(len(p)) or extract(p)
     )  # fmt: skip
     found = predictor.predict(paths)
     first = next(found)
@@ -262,3 +265,137 @@ def test_a_speaker_without_readable_recordings_is_refused(adapted, recordings, t
 def test_an_adapted_run_needs_a_speaker_to_predict(adapted, recordings):
     with pytest.raises(ParameterError, match="no statistics of the speaker were given"):
         list(Predictor(adapted).predict(recordings(a="1 2 | 3 4 5")))
+
+
+# -- long recordings -------------------------------------------------------------------
+
+
+@pytest.fixture
+def spans(stepped_run):
+    """Parts of recordings that each extractor reads, by modality; cleared for the test."""
+    found = {name: stepped_run.registry.extractor(name).spans for name in ("level", "length")}
+    for parts in found.values():
+        parts.clear()
+    return found
+
+
+def bundled(run, *features):
+    """Return the probabilities of the chosen model for features (mean, deviation, length)."""
+    arrays = np.array(features, np.float32)
+    columns = {"level": list(arrays[:, :2]), "length": list(arrays[:, 2:])}
+    return [dict(zip(("happy", "sad"), row, strict=True))
+            for row in Bundle(run).probabilities(columns)]  # fmt: skip
+
+
+def test_a_long_recording_is_labelled_by_the_mean_over_windows(windowed_run, tmp_path, spans):
+    path = write_steps(tmp_path / "a.wav", 0, 0.2, 0.4, 0.4, 0, 0)  # 3 s
+    predictor = Predictor(windowed_run)
+    (found,) = predictor.predict([path])
+    expected = bundled(windowed_run, (0.1, 0.1, 3), (0.4, 0, 3), (0, 0, 3))
+    assert [w[:2] for w in found.windows] == [(0, 1), (1, 2), (2, 3)]
+    for window, row in zip(found.windows, expected, strict=True):
+        assert window.probabilities == pytest.approx(row, abs=1e-6)
+    mean = {c: sum(w.probabilities[c] for w in found.windows) / 3 for c in ("happy", "sad")}
+    assert found.probabilities == pytest.approx(mean)
+    assert found.confidence == max(mean.values()) == mean[found.label]
+    assert (found.start, found.end, found.error) == (0, 3, None)
+    assert spans == {"level": [(0, 1), (1, 2), (2, 3)], "length": [(0, None)]}
+    assert predictor.length_note() == (
+        "1 of 1 recordings are labelled by the mean over windows of 1 s"
+    )
+
+
+def test_a_recording_below_one_and_a_half_windows_is_not_divided(windowed_run, tmp_path, spans):
+    short = tmp_path / "short.wav"
+    soundfile.write(short, np.full(1499, 0.25), 1000, subtype="FLOAT")
+    long = write_steps(tmp_path / "long.wav", 0.25, 0.25, 0.25)
+    predictor = Predictor(windowed_run)
+    whole, divided = predictor.predict([short, long])
+    assert whole.windows == () and whole.end == 1.499
+    assert whole.probabilities == pytest.approx(
+        bundled(windowed_run, (0.25, 0, 1.499))[0], abs=1e-6
+    )
+    assert [w[:2] for w in divided.windows] == [(0, 1), (0.5, 1.5)]
+    assert predictor.length_note().startswith("1 of 2 recordings are labelled by the mean")
+    list(predictor.predict([short]))
+    assert predictor.length_note() is None
+
+
+def test_a_run_trained_on_middles_predicts_from_the_middle(stepped_run, tmp_path, spans):
+    path = write_steps(tmp_path / "a.wav", 0, 0, 0.2, 0.4, 0, 0)
+    predictor = Predictor(stepped_run)
+    (found, _) = predictor.predict([path, write_steps(tmp_path / "b.wav", 0, 0)])
+    assert found.windows == () and spans["level"][0] == (0, None)
+    assert found.probabilities == pytest.approx(bundled(stepped_run, (0.3, 0.1, 3))[0], abs=1e-6)
+    assert predictor.length_note() == (
+        "1 of 2 recordings are longer than the 1 s that the model sees, and are labelled from "
+        "their middle"
+    )
+
+
+def test_windows_of_a_part_have_times_in_the_file(windowed_run, tmp_path, spans):
+    path = write_steps(tmp_path / "a.wav", *[0.1] * 12)
+    part, end = Predictor(windowed_run).predict([Recording(path, 1.5, 4.5), Recording(path, 4.0)])
+    assert [w[:2] for w in part.windows] == [(1.5, 2.5), (2.5, 3.5), (3.5, 4.5)]
+    assert [w[:2] for w in end.windows] == [(4, 5), (5, 6)]
+    assert spans["length"] == [(1.5, 4.5), (4.0, None)]
+    assert (part.start, part.end, end.end) == (1.5, 4.5, 6)
+
+
+def test_many_windows_are_extracted_in_batches(windowed_run, tmp_path, spans, monkeypatch):
+    """The whole recording is read once by the extractor without a limit, over all batches."""
+    a = write_steps(tmp_path / "a.wav", *[0.1, 0.3] * 70)  # 70 windows
+    b = write_steps(tmp_path / "b.wav", 0.5, 0.5)
+    predictor, sizes = Predictor(windowed_run), []
+    extract = predictor.features.extract
+    monkeypatch.setattr(
+        predictor.features, "extract", lambda p: sizes.append(len(p)) or extract(p)
+    )  # fmt: skip
+    first, second = predictor.predict([a, b])
+    assert sizes == [BATCH, BATCH, 71 - 2 * BATCH]
+    assert len(first.windows) == 70 and first.windows[-1][:2] == (69, 70)
+    assert len({tuple(w.probabilities.values()) for w in first.windows}) <= 3  # equal windows
+    assert second.windows == () and spans["length"] == [(0, None)] * 2
+    assert predictor.features._of_whole == {}
+
+
+def test_a_window_that_fails_is_the_recordings_error(windowed_run, tmp_path):
+    path = write_steps(tmp_path / "a.wav", 0, 0, 0, 0.95, 0, 0)
+    bad, good = Predictor(windowed_run).predict([path, write_steps(tmp_path / "b.wav", 0, 0)])
+    assert bad.error == f"{path}: too loud (in the window from 1 s to 2 s)"
+    assert (bad.label, bad.windows, bad.probabilities, bad.confidence) == (None, (), {}, None)
+    assert good.error is None
+
+
+def test_a_window_that_lacks_a_modality_is_left_out(windowed_run, tmp_path):
+    path = write_steps(tmp_path / "a.wav", 0.1, 0.1, 0, -0.95, 0.3, 0.3)
+    (found,) = Predictor(windowed_run).predict([path])
+    rows = bundled(windowed_run, (0.1, 0, 3), (0.3, 0, 3))
+    assert [w[:2] for w in found.windows] == [(0, 1), (2, 3)] and found.lacking == ()
+    for name, share in found.probabilities.items():
+        assert share == pytest.approx((rows[0][name] + rows[1][name]) / 2, abs=1e-6)
+
+
+def test_a_modality_that_all_windows_lack_is_lacking(windowed_run, tmp_path):
+    path = write_steps(tmp_path / "a.wav", *[-0.95] * 4)
+    (found,) = Predictor(windowed_run).predict([path])
+    assert found.lacking == ("level",) and len(found.windows) == 2
+    assert found.windows[0].probabilities == found.windows[1].probabilities
+    predictor = Predictor(windowed_run)
+    for part in predictor.bundle.parts:
+        assert len(part.model.modalities) == 1  # an ensemble: a member for each modality
+    predictor.bundle.parts = predictor.bundle.parts[:1]
+    del predictor.extractors["length"]
+    (none,) = predictor.predict([path])
+    assert none.error == f"{path}: it has no level, which the chosen model takes"
+    assert none.label is None and none.windows == ()
+
+
+def test_statistics_of_a_speaker_come_from_windows(windowed_run, tmp_path, monkeypatch):
+    path = write_steps(tmp_path / "a.wav", 0.1, 0.1, 0.2, 0.2, 0.6, 0.6)
+    predictor = Predictor(windowed_run)
+    monkeypatch.setattr(predictor.bundle, "adapt", "speaker")
+    (note,) = predictor.adapt_to([path] * FEWEST)
+    assert note.endswith("come from the files themselves, 4 recordings")
+    assert predictor.speaker["level"].count.tolist() == [12]
+    assert predictor.speaker["level"].mean[0, 0] == pytest.approx(0.3)

@@ -147,10 +147,26 @@ def test_format_1_trained_the_fused_model_from_scratch(given_settings, start):
 def test_format_1_without_settings():
     data = whole(format=1)
     del data["config"]["settings"]
-    assert read(data).config.settings == {"train": {"start": "scratch"}}
+    settings = {"train": {"start": "scratch", "windows": "middle"}}
+    assert read(data).config.settings == settings
+
+
+@pytest.mark.parametrize("format", [1, 2])
+def test_older_formats_use_the_middle_of_long_clips(format):
+    data = whole(format=format)
+    assert read(data).config.train.windows == read(data).training["windows"] == "middle"
+    data["config"]["settings"]["train"]["windows"] = "random"
+    assert read(data).config.train.windows == "random"
+    assert read(whole()).config.train.windows == "random"
 
 
 def test_format_2_adds_no_start():
+    data = whole(format=2)
+    data["config"]["settings"] = {}
+    assert read(data).config.settings == {"train": {"windows": "middle"}}
+
+
+def test_format_3_adds_nothing():
     data = whole()
     data["config"]["settings"] = {}
     assert read(data).config.settings == {}
@@ -206,7 +222,7 @@ def places(value):
             yield from places(contents)
 
 
-@pytest.mark.parametrize("format", [1, 2])
+@pytest.mark.parametrize("format", [1, 2, 3])
 def test_a_damaged_field_is_accepted_or_an_error_that_names_the_file(format):
     data = whole(format=format)
     tried = refused = 0
@@ -235,7 +251,7 @@ def test_a_damaged_field_is_accepted_or_an_error_that_names_the_file(format):
 @settings(max_examples=30, deadline=None)
 @given(st.data(), values)
 def test_any_value_anywhere_is_accepted_or_an_error_that_names_the_file(draw, value):
-    data = whole(format=draw.draw(st.sampled_from([1, 2])))
+    data = whole(format=draw.draw(st.sampled_from([1, 2, 3])))
     holder, step = draw.draw(st.sampled_from(list(places(data))))
     holder[step] = value
     try:

@@ -3,9 +3,13 @@
 import json
 import warnings
 
+import numpy as np
 import pytest
+import soundfile
+import torch
 from untrained_runs import config_of, finished_run
 
+import fusion
 from fusion.core.contracts.errors import ParameterError, RunError
 from fusion.core.runs.outcome.results import Results
 from fusion.core.runs.predictor import Predictor
@@ -88,3 +92,72 @@ def test_statistics_from_the_files_themselves_are_a_warning(corpus, tmp_path):
     (speaker / "bad.wav").write_text("a word | 1 2 3")
     with pytest.warns(UserWarning, match="1 of 5 recordings of the speaker can't be read"):
         result.predict(own[0], speaker_from=speaker)
+
+
+# -- arrays ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stepped(stepped_run):
+    return RunResult.read(stepped_run)
+
+
+def test_an_array_is_labelled_like_the_same_samples_in_a_file(stepped, tmp_path):
+    rng = np.random.default_rng(0)
+    samples = rng.uniform(-0.5, 0.5, 900).astype(np.float32)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, 1000, subtype="FLOAT")
+    (of_file,) = stepped.predict(path)
+    given = [samples, samples.astype(np.float64), np.stack([samples] * 2), torch.tensor(samples),
+             {"array": samples.tolist(), "sampling_rate": 1000},
+             fusion.Recording(path)]  # fmt: skip
+    for item in given:  # one by one: the rounding of a batch depends on its size
+        assert stepped.predict(item, sample_rate=1000)[0].probabilities == of_file.probabilities
+    found = stepped.predict(given, sample_rate=1000)
+    assert all(p.error is None for p in found)
+    assert [str(p.path) for p in found] == [*(f"array-{n}" for n in range(5)), str(path)]
+    (alone,) = stepped.predict(samples, sample_rate=1000)
+    assert alone.probabilities == of_file.probabilities and alone.end == 0.9
+    (slower,) = stepped.predict(samples, sample_rate=2000)
+    assert slower.end == 0.45 and slower.probabilities != of_file.probabilities
+
+
+def test_an_array_without_a_sample_rate_is_refused_and_a_folder_is_read(stepped, tmp_path):
+    with pytest.raises(ParameterError, match="does not state its sample rate"):
+        stepped.predict(np.zeros(900))
+    soundfile.write(tmp_path / "a.wav", np.zeros(900), 1000)
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.warns(UserWarning, match="1 file is passed over") as caught:
+        (found,) = stepped.predict(tmp_path)
+    assert found.path == tmp_path / "a.wav" and found.error is None
+    assert caught[0].filename == __file__
+
+
+def test_integers_are_labelled_like_the_same_integers_in_a_file(stepped, tmp_path):
+    samples = np.random.default_rng(0).integers(-9999, 9999, 900).astype(np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 1000, subtype="PCM_16")
+    (of_file,) = stepped.predict(tmp_path / "a.wav")
+    (of_array,) = stepped.predict(samples, sample_rate=1000)
+    assert of_array.probabilities == of_file.probabilities
+
+
+def test_samples_that_are_no_audio_are_an_error_of_the_recording(stepped):
+    bad, empty, good = stepped.predict(
+        [np.float32([0.1, np.nan]), np.zeros(0, np.float32), np.zeros(900)], sample_rate=1000
+    )
+    assert bad.error == "array-0: sample 1 is [nan], which is not audio."
+    assert empty.error.startswith("array-1: ") and empty.label is None
+    assert good.error is None
+
+
+def test_recordings_longer_than_the_model_sees_are_a_warning_for_a_run_on_middles(stepped):
+    with pytest.warns(UserWarning, match="1 of 2 recordings are longer than the 1 s") as caught:
+        stepped.predict([np.zeros(900), np.zeros(1100)], sample_rate=1000)
+    assert len(caught) == 1 and caught[0].filename == __file__
+
+
+def test_a_long_array_is_labelled_over_windows(windowed_run):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = RunResult.read(windowed_run).predict(np.zeros(2000), sample_rate=1000)
+    assert [w[:2] for w in found.windows] == [(0, 1), (1, 2)]

@@ -28,9 +28,10 @@ def results_of(folds=1, of_control="", **wrong):
     return data, results
 
 
-def table_of(folds=1, config=None, mode="speaker", **changes):
+def table_of(folds=1, config=None, mode="speaker", speaker_independent=True, **changes):
     data, results = results_of(folds)
-    split = replace(split_of(data.splits, data.clips), mode=mode)
+    split = split_of(data.splits, data.clips)
+    split = replace(split, mode=mode, speaker_independent=speaker_independent)
     record = record_of(split=split, config=config or RunConfig(("x",)), **changes)
     return result_table(results, record, PATH), results
 
@@ -82,6 +83,19 @@ def test_the_title_names_the_task():
     assert table_of()[0].title == "Test, on held-out speakers (%, with 95 % intervals)"
     adapted, _ = table_of(config=RunConfig(("x",), adapt="speaker"))
     assert "on held-out speakers, speaker-adapted (" in adapted.title
+
+
+def test_a_published_split_says_whether_its_test_speakers_are_new():
+    def of(speaker_independent):
+        table, _ = table_of(mode="published", speaker_independent=speaker_independent)
+        return table.title, any("Speaker-dependent" in line for line in table.lines)
+
+    assert of(speaker_independent=False) == (
+        "Test, published split, SPEAKER-DEPENDENT (%, with 95 % intervals)", True,
+    )  # fmt: skip
+    assert of(speaker_independent=True) == (
+        "Test, published split, on held-out speakers (%, with 95 % intervals)", False,
+    )  # fmt: skip
 
 
 def test_lines_end_with_the_verdict_its_caveats_and_the_path():

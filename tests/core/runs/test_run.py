@@ -20,6 +20,7 @@ from fusion import Clip, Modality, Recording
 from fusion.core.contracts.errors import RunError, StorageError
 from fusion.core.data.dataset import RunData
 from fusion.core.data.splits import Split
+from fusion.core.data.windows import LongClips, Window
 from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.record import FORMAT, Member
@@ -461,3 +462,55 @@ def test_a_run_that_could_not_be_finished_is_unchanged(tmp_path, monkeypatch):
     with pytest.raises(StorageError):
         run.finish(MEMBERS, 1.0)
     assert run.record.handed_out is None and (tmp_path / "run.json").read_text() == text
+
+
+# -- windows.csv -----------------------------------------------------------------------
+
+
+def windowed(path):
+    """Begin a run whose second clip has two windows; the last one has no end."""
+    place = DATA.clips[1].recording
+    windows = {1: (Window(replace(place, start=0.0, end=1 / 3), "aa"),
+                   Window(replace(place, start=0.25), "bb"))}  # fmt: skip
+    data = replace(DATA, windows=windows, divided=("mel",))
+    begun(path, data, long_clips=LongClips({"mel": 0.5}, 1, 2))
+    return data
+
+
+def test_windows_survive_the_file(tmp_path):
+    data = windowed(tmp_path)
+    found = Run.open(tmp_path).data
+    assert found.windows == data.windows and found.divided == ("mel",)
+    assert_same(found, data)
+    begun(tmp_path / "other")
+    assert not (tmp_path / "other" / "windows.csv").exists()
+    assert Run.open(tmp_path / "other").data.windows == {}
+
+
+def test_only_the_number_of_long_clips_is_kept_if_their_middle_is_used(tmp_path):
+    begun(tmp_path, long_clips=LongClips({"mel": 0.5}, 3))
+    run = Run.open(tmp_path)
+    assert run.record.long_clips == LongClips({"mel": 0.5}, 3, 0)
+    assert run.data.windows == {} and run.data.divided == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "output"),
+    [
+        (lambda text: "", "has 0 of the 2 windows"),
+        (lambda text: text.rsplit("\n", 2)[0] + "\n", "has 1 of the 2 windows"),
+        (lambda text: text.replace("c,1.wav", "c,9.wav"), "can't be read"),
+        (lambda text: text.replace("0.25", "soon"), "can't be read"),
+        (None, "can't be read"),
+    ],
+)
+def test_damaged_windows_are_reported(tmp_path, change, output):
+    windowed(tmp_path)
+    file = tmp_path / "windows.csv"
+    if change is None:
+        file.unlink()
+    else:
+        file.write_text(change(file.read_text()))
+    with pytest.raises(RunError, match=output) as caught:
+        _ = Run.open(tmp_path).data
+    assert str(file) in caught.value.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,22 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loaded_recordings import load_at, why_not_at
 
 from fusion import Recording
 from fusion.core.contracts.errors import ParameterError, RecordingError
 from fusion.core.toolkit.audio import (
     check_spectrum,
+    duration_of,
     fit_frames,
     is_silent,
-    load_waveform,
     log_mel,
     trim_silence,
 )
 
 RATE = 16000
+load = partial(load_at, RATE)
+why_not = partial(why_not_at, RATE)
 SPECTRUM: dict[str, Any] = {"sample_rate": RATE, "n_fft": 1024, "hop": 256, "n_mels": 128}
 
 
@@ -35,17 +39,6 @@ def noise(n: int, seed: int = 0) -> np.ndarray:
 def write(path: Path, samples: np.ndarray, rate: int = RATE, **options: str) -> Path:
     soundfile.write(path, samples, rate, **options)
     return path
-
-
-def load(path: Path, start: float = 0.0, end: float | None = None) -> np.ndarray:
-    return load_waveform(Recording(path, start, end), RATE)
-
-
-def why_not(path: Path, start: float = 0.0, end: float | None = None) -> str:
-    with pytest.raises(RecordingError) as caught:
-        load(path, start, end)
-    assert str(path) in caught.value.message
-    return caught.value.message
 
 
 # ---------------------------------------------------------------- reading
@@ -294,3 +287,45 @@ def test_fit_frames_centres(have: int, frames: int) -> None:
 def test_spectrum_parameters_out_of_range(given_: dict[str, float], words: str) -> None:
     with pytest.raises(ParameterError, match=words):
         check_spectrum("x", SPECTRUM | given_)
+
+
+# ---------------------------------------------------------------- length
+
+
+def test_the_length_of_a_recording_is_that_of_its_part(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(4 * RATE))
+    assert duration_of(Recording(path)) == 4
+    assert duration_of(Recording(path, 1.5)) == 2.5
+    assert duration_of(Recording(path, 1.0, 1.5)) == 0.5
+    assert duration_of(Recording(path, 3.0, 99.0)) == 1
+    assert duration_of(Recording(path, 4.0)) is None
+
+
+@pytest.mark.parametrize("form", ["FLAC", "OGG", "MP3"])
+def test_the_length_is_read_from_every_format(tmp_path: Path, form: str) -> None:
+    path = write(tmp_path / f"a.{form.lower()}", noise(4 * RATE), format=form)
+    length = duration_of(Recording(path))
+    assert length is not None and abs(length - 4) < 0.2
+
+
+def test_files_that_are_no_recordings_have_no_length(tmp_path: Path) -> None:
+    (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "samples.raw").write_bytes(bytes(100))
+    for name in ("text.wav", "samples.raw", "gone.wav"):
+        assert duration_of(Recording(tmp_path / name)) is None
+
+
+def test_a_header_that_promises_more_samples_than_fit_is_not_believed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.flac", noise(RATE), format="FLAC")
+    data = bytearray(path.read_bytes())
+    data[21] |= 0x0F  # the 36 bits of the number of samples in STREAMINFO
+    data[22:26] = b"\xff" * 4
+    path.write_bytes(data)
+    assert duration_of(Recording(path)) is None
+
+
+def test_an_mp3_file_whose_length_is_an_estimate_has_no_length(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp3", noise(RATE), format="MP3")
+    data = path.read_bytes().replace(b"Info", bytes(4)).replace(b"Xing", bytes(4))
+    path.write_bytes(data)
+    assert duration_of(Recording(path)) is None

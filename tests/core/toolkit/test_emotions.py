@@ -4,15 +4,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.core.toolkit.emotions import SHARED, to_shared
+from fusion.core.toolkit.emotions import SHARED, is_emotion, to_shared
 
 SPELLINGS = {
-    "neutral": ["neutral", "NEU", "Neutral", "neutral state"],
-    "happy": ["happy", "hap", "Happiness", "joy"],
-    "sad": ["sad", "SAD", "sadness"],
-    "angry": ["angry", "ang", "anger", "Hot Anger"],
-    "fearful": ["fearful", "fear", "FEA", "anxiety"],
-    "disgust": ["disgust", "DIS", "disgusted"],
+    "neutral": ["neutral", "NEU", "Neutral", "neutral state", "neutrale", "中立"],
+    "happy": ["happy", "hap", "Happiness", "joy", "Freude", "gioia", "amused", "快乐"],
+    "sad": ["sad", "SAD", "sadness", "Traurig", "tristezza", "伤心"],
+    "angry": [
+        "angry",
+        "ang",
+        "anger",
+        "Hot Anger",
+        "Ärger",
+        "Wut",
+        "colère",
+        "θυμός",
+        "ΘΥΜΟΣ",
+        "生气",
+    ],
+    "fearful": ["fearful", "fear", "FEA", "anxiety", "Angst", "paura", "恐惧"],
+    "disgust": ["disgust", "DIS", "disgusted", "Ekel", "dégoût", "厌恶"],
 }
 
 
@@ -21,9 +32,20 @@ def test_spellings(emotion):
     assert {to_shared(text) for text in SPELLINGS[emotion]} == {emotion}
 
 
-@pytest.mark.parametrize("text", ["calm", "surprise", "surprised", "boredom", "", "42", "a"])
+@pytest.mark.parametrize(
+    "text", ["calm", "surprise", "surprised", "boredom", "", "42", "a", "惊喜"]
+)
 def test_other_labels_are_not_shared_emotions(text):
     assert to_shared(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("Angry", True), ("calm", True), ("Pleasant Surprise", True), ("EXC", True), ("惊喜", True),
+     ("0011", False), ("anna", False), ("train", False), ("", False)],
+)  # fmt: skip
+def test_other_emotions_are_emotions_too(text, expected):
+    assert is_emotion(text) is expected
 
 
 @given(st.sampled_from([s for result in SPELLINGS.values() for s in result]), st.randoms())

@@ -10,9 +10,14 @@ from fusion.core.toolkit import filenames
 from fusion.core.toolkit.filenames import (
     FilenameCorpus,
     audio_files,
+    audio_names,
     is_audio,
     most_match,
+    original_name,
+    readable,
+    samples_kept,
     some_audio_files,
+    split_suffix,
 )
 
 
@@ -70,6 +75,73 @@ def test_links_to_folders_are_followed_once(tmp_path):
     ]  # fmt: skip
 
 
+def passed_over(root):
+    """Return the recordings below `root` and the other entries by reason."""
+    reasons = {}
+    names = audio_names(root, lambda item, why: reasons.setdefault(why, []).append(item))
+    return names, reasons
+
+
+def test_every_other_file_is_reported_with_a_reason(tmp_path):
+    touch(tmp_path, "a.wav", "b/a.TXT", "b/notes", "b/._a.wav", ".git/x/y.wav", "x.weird name")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "self.wav").symlink_to(tmp_path / "self.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    names, reasons = passed_over(tmp_path)
+    assert names == ["a.wav"]
+    assert reasons == {
+        "not a recording (.txt)": ["b/a.TXT"],
+        "not a recording (no suffix)": ["x.weird name", "b/notes"],
+        "hidden": ["b/._a.wav", ".git/x/y.wav"],
+        "broken link": ["gone.wav", "self.wav"],
+        "not a regular file": ["pipe.wav"],
+    }
+
+
+def test_a_second_path_to_a_folder_is_reported(tmp_path):
+    touch(tmp_path, "ann/h_01.wav")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "twin").symlink_to(tmp_path / "ann")
+    names, reasons = passed_over(tmp_path)
+    assert names == ["ann/h_01.wav"]
+    assert reasons == {"second path to a folder, through a link": ["loop", "twin"]}
+
+
+def test_a_link_into_a_hidden_folder_is_read(tmp_path):
+    touch(tmp_path, ".store/ann/h_01.wav", "zoe/h_01.wav")
+    (tmp_path / "zoe/ann").symlink_to(tmp_path / ".store/ann")
+    names, reasons = passed_over(tmp_path)
+    assert names == ["zoe/ann/h_01.wav", "zoe/h_01.wav"]
+    assert reasons == {"second path to a folder, through a link": [".store/ann"]}
+
+
+def test_names_of_any_bytes_are_read_and_reported_in_readable_form(tmp_path):
+    touch(tmp_path, os.fsdecode(b"\xe9.wav"), os.fsdecode(b"\xff.txt"), "感01.wav")
+    names, reasons = passed_over(tmp_path)
+    assert [readable(name) for name in names] == ["感01.wav", "%E9.wav"]
+    assert all((tmp_path / name).is_file() for name in names)
+    assert reasons == {"not a recording (.txt)": ["%FF.txt"]}
+
+
+@pytest.mark.parametrize(
+    ("stem", "original"),
+    [("x (1)", "x"), ("x(2)", "x"), ("x - Copy", "x"), ("x - Copy (3)", "x"), ("x - Kopie", "x"),
+     ("x copy", "x"), ("x copy 2", "x"), ("a/x (1)", "a/x"), ("x", ""), ("x (100)", ""),
+     ("x (1) y", ""), ("copy", ""), ("xcopy", "")],
+)  # fmt: skip
+def test_the_name_of_a_copy_leads_to_its_original(stem, original):
+    assert original_name(stem) == original
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("a/b.wav", ("a/b", ".wav")), ("a.b/c", ("a.b/c", "")), ("a/.b", ("a/.b", "")),
+     ("a.b.WAV", ("a.b", ".WAV")), ("", ("", ""))],
+)  # fmt: skip
+def test_a_path_is_split_at_its_suffix(path, expected):
+    assert split_suffix(path) == expected
+
+
 def test_a_missing_folder_is_an_error_for_audio_files_but_not_for_some_audio_files(tmp_path):
     touch(tmp_path, "a.wav")
     for path in (tmp_path / "a.wav", tmp_path / "nowhere"):
@@ -101,6 +173,15 @@ def test_some_audio_files_are_from_both_of_two_large_folders(tmp_path, monkeypat
     result = [file.parent.name for file in some_audio_files(tmp_path)]
     # The limit of nine entries is two folders, four files of the first and three of the second.
     assert sorted([result.count("a"), result.count("b")]) == [3, 4]
+
+
+def test_a_folder_is_sampled_once_while_samples_are_kept(tmp_path):
+    touch(tmp_path, "a.wav")
+    with samples_kept():
+        assert len(some_audio_files(tmp_path)) == 1
+        touch(tmp_path, "b.wav")
+        assert len(some_audio_files(tmp_path)) == 1
+    assert len(some_audio_files(tmp_path)) == 2
 
 
 @pytest.mark.parametrize(
@@ -164,3 +245,24 @@ def test_lossless_formats_are_preferred_in_any_folder(tmp_path):
     touch(tmp_path, "a/ann_h_01.mp3", "b/ann_h_01.ogg", "c/ann_h_01.FLAC", "d/ann_h_01.wav")
     touch(tmp_path, "a/ann_h_02.mp3")
     assert names(Said(tmp_path)) == ["a/ann_h_02.mp3", "d/ann_h_01.wav"]
+
+
+def test_a_second_download_is_read_only_without_its_original(tmp_path):
+    touch(tmp_path, "ann_h_01.wav", "ann_h_01 (1).wav", "ann_h_02 (1).wav", "ann_h_02 (2).wav")
+    corpus = Said(tmp_path)
+    assert names(corpus) == ["ann_h_01.wav", "ann_h_02 (1).wav"]
+    assert corpus.passed_over == {
+        "copy of a recording that is read": ["ann_h_01 (1).wav", "ann_h_02 (2).wav"],
+    }
+
+
+def test_reading_twice_counts_once(tmp_path):
+    touch(tmp_path, "ann_h_01.wav", "ann_h_99.wav", "ann_h_01.flac", "x.wav", "notes.txt")
+    corpus = Said(tmp_path)
+    assert names(corpus) == names(corpus) == ["ann_h_01.wav"]
+    assert corpus.passed_over == {
+        "not a recording (.txt)": ["notes.txt"],
+        "not wanted: outside the selection": ["ann_h_99.wav"],
+        "not a file name of said": ["x.wav"],
+        "another format of the same recording": ["ann_h_01.flac"],
+    }

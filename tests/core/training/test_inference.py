@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from arrays import Rows
 from lacking import lacking
 
 from fusion import Modality, Strategy
 from fusion.core.contracts.errors import RunError, StorageError
 from fusion.core.data.features import Features
+from fusion.core.data.windows import ClipRows
 from fusion.core.testing.checks.problem import (
     SmallMaps,
     SmallStrategy,
@@ -240,3 +242,66 @@ def test_a_strategy_without_calibrate_is_not_fitted(monkeypatch):
     model = small_model(2)
     assert type(model.strategy).calibrate is Strategy.calibrate
     calibrate(model, small_features(2), np.arange(6), F32)
+
+
+# -- windows of long clips -------------------------------------------------------------
+
+FIRST = np.array([0, 1, 4, 6, 7])  # 1, 3, 2 and 1 windows
+
+
+def windowed(names=("voice", "face")):
+    """Return features of four clips, and the same windows as clips of their own."""
+    rng = np.random.default_rng(0)
+    arrays = {m: Rows(rng.normal(size=(7, 4)).astype(np.float32)) for m in names}
+    modalities = {m: Modality(m, (4,)) for m in names}
+    targets = np.array([0, 1, 2, 1])
+    clips = Features(modalities, arrays, targets, CPU, resident_bytes=0,
+                     rows=ClipRows(FIRST, names))  # fmt: skip
+    alone = Features(modalities, arrays, targets[[0, 1, 1, 1, 2, 2, 3]], CPU, resident_bytes=0)
+    return clips, alone
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_probabilities_of_a_clip_are_the_mean_over_its_windows(size):
+    model, (clips, alone) = small_model(2, strategy=Gated), windowed()
+    each = predict(model, alone, np.arange(7))
+    result = predict(model, clips, np.array([2, 0, 1]), batch_size=size)
+    for of_clips, of_windows in (
+        (result.probabilities, each.probabilities),
+        *((result.unimodal[m], each.unimodal[m]) for m in ("voice", "face")),
+        *((result.weights[m], each.weights[m]) for m in ("voice", "face")),
+    ):
+        expected = [of_windows[4:6].mean(0), of_windows[0], of_windows[1:4].mean(0)]
+        np.testing.assert_allclose(of_clips, expected, rtol=1e-5)
+
+
+def test_outputs_of_a_clip_are_means_over_its_windows():
+    model, (clips, alone) = small_model(2), windowed()
+    each = outputs(model, alone, np.arange(7), F32, subsets=True)
+    result = outputs(model, clips, np.arange(4), F32, subsets=True)
+    assert result.labels.tolist() == [0, 1, 2, 1] and len(result.subsets) == 4
+    for shown, scores in result.subsets.items():
+        probabilities = each.subsets[shown].softmax(1)
+        torch.testing.assert_close(scores.softmax(1)[1], probabilities[1:4].mean(0))
+    for m, z in result.embeddings.items():
+        torch.testing.assert_close(z[2], each.embeddings[m][4:6].mean(0))
+    # A clip with one window keeps its class scores to the bit.
+    assert torch.equal(result.logits[[0, 3]], each.logits[[0, 6]])
+
+
+def test_mean_probabilities_by_hand():
+    means = inference._WindowMeans(np.array([0, 0, 1]), 2, CPU)
+    scores = torch.tensor([[0.0, 0.0], [1000.0, 0.0], [3.0, 1.0]])
+    result = means.of("", scores)
+    torch.testing.assert_close(result.softmax(1)[0], torch.tensor([0.75, 0.25]))
+    assert result[1].tolist() == [3.0, 1.0]
+    certain = inference._WindowMeans(np.array([0, 0]), 1, CPU)
+    certainly = certain.of("", torch.tensor([[1000.0, 0.0], [1000.0, 0.0]]))
+    assert torch.isfinite(certainly).all()
+    torch.testing.assert_close(certainly.softmax(1)[0], torch.tensor([1.0, 0.0]))
+
+
+def test_a_strategy_is_fitted_to_one_window_of_each_clip():
+    features, model = windowed()[0], small_model(2, strategy=Fits)
+    calibrate(model, features, np.array([1, 2, 0]), F32)
+    assert model.strategy.seen == ({"voice": 3, "face": 3}, [1, 2, 0], False)

@@ -11,6 +11,7 @@ from fusion import Balancer, Modality
 from fusion.core.contracts.errors import TrainingError
 from fusion.core.contracts.train_config import TrainConfig
 from fusion.core.data.features import Features
+from fusion.core.data.windows import ClipRows
 from fusion.core.registry.registry import Registry
 from fusion.core.training.inference import predict
 from fusion.core.training.model import BranchSpec, ModelSpec, build_model
@@ -300,3 +301,89 @@ def test_training_on_cuda(registry):
     balancers = [registry.balancer("gradscale")()]
     progress = Trainer(model, features, TRAIN, VAL, config, balancers=balancers).fit()
     assert progress.best_uar > 0.7
+
+
+# -- windows of long clips -------------------------------------------------------------
+
+
+def windowed(resident_bytes=10**9):
+    """Return features of 90 clips with one, two or three windows."""
+    counts = 1 + np.arange(90) % 3
+    clip = np.repeat(np.arange(90), counts)
+    rng = np.random.default_rng(0)
+    targets = np.arange(90) // 3 % CLASSES
+    parts = (rng.normal(size=(len(clip), 5)) + targets[clip][:, None]).astype(np.float32)
+    whole = rng.normal(size=(90, 5)).astype(np.float32)[clip]
+    modalities = {m: Modality(m, (5,)) for m in ("a", "b")}
+    return Features(
+        modalities, {"a": Rows(parts), "b": Rows(whole)}, targets, torch.device("cpu"),
+        resident_bytes=resident_bytes, rows=ClipRows(np.cumsum([0, *counts]), ("a",)),
+    )  # fmt: skip
+
+
+def rows_of(one, epoch):
+    """Return the clips and the rows that an epoch trains on."""
+    batches = one._batches(epoch, np.random.default_rng(0))
+    pairs = [(clips.indices, rows) for clips, rows in one._with_windows(epoch, batches)]
+    return [np.concatenate(part) for part in zip(*pairs, strict=True)]
+
+
+def test_an_epoch_trains_on_a_random_window_of_every_clip(registry):
+    one = trainer(registry, features=windowed())
+    clips, rows = rows_of(one, 1)
+    first = one.features.rows.first
+    assert sorted(clips) == TRAIN.tolist()
+    assert np.all((first[clips] <= rows) & (rows < first[clips + 1]))
+    np.testing.assert_array_equal(rows, rows_of(one, 1)[1])
+    assert np.any(rows != rows_of(one, 2)[1])
+    assert np.any(rows != rows_of(trainer(registry, features=windowed(), seed=1), 1)[1])
+
+
+def test_a_step_reads_the_drawn_windows(registry):
+    features = windowed(resident_bytes=0)
+    read = []
+    take = features.arrays["a"].take
+    features.arrays["a"].take = lambda rows: read.append(rows.tolist()) or take(rows)
+    one = trainer(registry, features=features, config=TrainConfig(epochs=1, batch_size=8, dim=6))
+    read.clear()
+    one._epoch(1)
+    order = np.random.SeedSequence([0, 1]).generate_state(2)[1]
+    batches = one._batches(1, np.random.default_rng(int(order)))
+    drawn = [rows.tolist() for _, rows in one._with_windows(1, batches)]
+    assert sorted(read[: len(drawn)]) == sorted(drawn)  # a thread reads ahead
+
+
+def test_a_resumed_training_on_windows_equals_an_uninterrupted_one(registry, tmp_path: Path):
+    class StopError(Exception):
+        pass
+
+    def stop_after_two(record):
+        if record["epoch"] == 2:
+            raise StopError
+
+    whole = trainer(registry, features=windowed())
+    whole.fit()
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(StopError):
+        trainer(registry, features=windowed(), checkpoint=path, on_epoch=stop_after_two).fit()
+    again = trainer(registry, features=windowed(resident_bytes=0), checkpoint=path)
+    again.fit()
+    first, second = weights(whole.model), weights(again.model)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_one_window_per_clip_trains_as_without_windows(registry):
+    """With one window per clip, every number equals that of a training without windows."""
+    plain = problem()
+    single = Features(
+        plain.modalities, plain.arrays, plain.targets.numpy(), torch.device("cpu"),
+        resident_bytes=10**9, rows=ClipRows(np.arange(91), ("a",)),
+    )  # fmt: skip
+    one, other = trainer(registry, features=plain), trainer(registry, features=single)
+    histories = [
+        [{k: v for k, v in r.items() if k != "seconds"} for r in t.fit().history]
+        for t in (one, other)
+    ]
+    assert histories[0] == histories[1]
+    first, second = weights(one.model), weights(other.model)
+    assert all(torch.equal(first[k], second[k]) for k in first)

@@ -61,6 +61,16 @@ def test_prescribed_folds_apply_to_all_splits(plan):
     }
 
 
+def test_a_published_split_is_audited_if_it_is_named(plan):
+    assert "published" not in {**plan(folds_given=3).plans, **plan(folds_given=3).refused}
+    planned = plan(folds_given=3, splits=("published", "random"))
+    assert list(planned.plans) == ["random", "published"]
+    assert [len(p.splits) for p in planned.plans.values()] == [3, 3]
+    assert planned.plans["published"].splits[0].speaker_independent
+    with pytest.raises(SplitError, match="prescribes neither"):
+        plan(splits=("published",))
+
+
 def test_two_speakers_still_allow_other_splits(plan):
     planned = plan(sentences=4, speakers=2)
     assert list(planned.plans) == ["random", "sentence"]

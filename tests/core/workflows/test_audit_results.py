@@ -84,7 +84,8 @@ def test_leakage_is_summed_over_folds():
 
 def column(split: str, uar: Interval, *, leak: Leakage, train: int = 100) -> Column:
     model = ModelResult("mel", uar, uar, 0.5, 0.6, (uar.value,))
-    return Column(split, Run(Path("runs") / split), 1, train, leak, (model,))
+    apart = split in ("speaker", "corpus")
+    return Column(split, Run(Path("runs") / split), 1, train, leak, (model,), apart)
 
 
 def audit_of(

@@ -3,18 +3,22 @@
 import csv
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 from untrained_runs import config_of, give_weights, untrained_run, write_corpus
 
+from fusion.core.analysis.diagnosis import diagnose
 from fusion.core.contracts import Tracker
 from fusion.core.contracts.errors import RunError
 from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.outcome.results import Results
 from fusion.core.runs.outcome.selection import Selection
+from fusion.core.runs.plan import make_plan
 from fusion.core.runs.run import Run
 from fusion.core.runs.trainings import (
     CONTROL,
@@ -31,6 +35,7 @@ from fusion.core.workflows.experiment import (
     conclude,
     fused_label,
     new_run_path,
+    prepare_run,
     resume_experiment,
     run_experiment,
     train_run,
@@ -277,7 +282,7 @@ def test_the_record_of_a_run_by_hand(tmp_path):
     config = config_of(tmp_path, {"train": {"start": "baselines", "epochs": 8}}, folds=3)
     run = untrained_run(tmp_path, tmp_path / "run", config)
     record = Run.open(run.path).record
-    assert (record.format, record.handed_out, record.task) == (2, None, None)
+    assert (record.format, record.handed_out, record.task) == (3, None, None)
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record.created)
     assert record.classes == ("happy", "sad") and record.synthetic is False
     assert record.corpora == ("table",) and record.absent == {"second": 1}
@@ -408,3 +413,107 @@ def test_written_files_are_strict_json(made):
         json.loads(file.read_text(), parse_constant=refuse)
     said = np.load(made.training(Training(0, FUSED).name) / "test.npz")
     assert said["fused"].shape == (len(made.data.splits[0].test), 2)
+
+
+# -- recordings ------------------------------------------------------------------------
+
+SPOKEN = """
+import numpy as np
+from fusion import Clip, Corpus, Extractor, hookimpl
+from fusion.core.contracts import Recording
+from fusion.core.toolkit.audio import load_waveform
+
+class Spoken(Corpus):
+    '''Recordings called SPEAKER-LABEL-TAKE.wav.'''
+
+    name = "spoken"
+
+    def clips(self):
+        self.columns_used["label"] = "the file's name"
+        for path in sorted(self.path.iterdir()):
+            if path.suffix == ".wav":
+                speaker, label, _ = path.stem.split("-")
+                yield Clip(Recording(path), path.name, label, speaker, self.name)
+            else:
+                self.pass_over(path.name, f"not a recording ({path.suffix})")
+
+class Level(Extractor):
+    '''Two numbers.'''
+
+    name, shape, default_branch = "level", (2,), "mlp"
+
+    def extract(self, recording):
+        samples = load_waveform(recording, 8000)
+        return np.array([np.abs(samples).max(), samples.std()], np.float32)
+
+@hookimpl
+def fusion_corpora():
+    return [Spoken]
+
+@hookimpl
+def fusion_extractors():
+    return [Level]
+"""
+
+
+@pytest.fixture
+def spoken(tmp_path):
+    """Configuration of a run on 24 recordings; all sad ones are silent, two files are no clips."""
+    folder = tmp_path / "spoken"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for speaker in range(6):
+        for label in ("happy", "sad"):
+            for take in range(2):
+                samples = rng.uniform(-0.3, 0.3, 400) if label == "happy" else np.zeros(400)
+                samples[0] += 5e-5 * (speaker * 2 + take)  # no copies
+                soundfile.write(folder / f"s{speaker}-{label}-{take}.wav", samples, 8000)
+    (folder / "a.txt").write_text("notes")
+    (folder / "b.txt").write_text("more notes")
+    (tmp_path / "spoken_plugin.py").write_text(SPOKEN)
+    return RunConfig(
+        (f"spoken={folder}",), features=("level",), strategy="concat", labels="native",
+        settings={"train": {"dim": 4, "epochs": 1}},
+        plugins=(str(tmp_path / "spoken_plugin.py"),), cache=str(tmp_path / "cache"),
+    )  # fmt: skip
+
+
+def test_half_of_the_recordings_silent_is_said_before_the_training(spoken, tmp_path):
+    (tmp_path / "spoken" / "s5-happy-1.wav").write_bytes(b"damaged")
+    observer, registry = Watching(), Registry(spoken.plugins)
+    intakes = []
+    observer.accounted = intakes.extend
+    with Run.create(tmp_path / "run", registry) as run:
+        prepare_run(run, make_plan(spoken, registry), jobs=1, observer=observer)
+    assert observer.told == ["extracted 23"]
+    (warning,) = observer.warnings
+    assert warning.startswith(
+        "Silent or constant recordings (severe): 12 of 23 recordings (52.2%) are silent or "
+        "constant (peak around the mean below 0.001 of full scale, -60 dB). By class: happy 0 of "
+        "11, sad 12 of 12."
+    )
+    (intake,) = intakes
+    assert intake.summary() == (
+        "spoken: 26 files and rows: 23 used as clips, 2 passed over, 1 unreadable"
+    )
+
+
+def test_the_record_holds_what_was_passed_over_and_signals_csv_the_signals(spoken, tmp_path):
+    run = untrained_run(tmp_path, tmp_path / "run", spoken)
+    again = Run.open(run.path)
+    assert again.record.passed_over == {"spoken": {"not a recording (.txt)": 2}}
+    assert again.record.columns == {"spoken": {"label": "the file's name"}}
+    assert again.record.unreadable == {}
+    (intake,) = again.record.intake(again.data.clips)
+    assert (intake.total, intake.clips) == (26, 24)
+    assert again.signals.keys() == set(again.data.keys)
+    peaks = [again.signals[key].peak for key in again.data.keys]
+    quiet = [clip.label == "sad" for clip in again.data.clips]
+    assert [peak < 0.01 for peak in peaks] == quiet
+    # The diagnosis reads the stored measurements, not the recordings.
+    shutil.rmtree(tmp_path / "spoken")
+    assert "silent" in diagnose(again).faults
+
+
+def test_text_recordings_have_no_signals(made):
+    assert not (made.path / "signals.csv").exists() and made.signals == {}

@@ -3,13 +3,19 @@
 import csv
 import json
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from touched import touch
 
-from fusion.core.contracts.errors import CorpusError
-from fusion.core.data.corpora import load_dataset, parse_source
+from fusion.core.contracts.data import ColumnChoice
+from fusion.core.contracts.errors import CorpusError, SplitError
+from fusion.core.data.corpora import load_dataset
+from fusion.core.data.sources import parse_source
+from fusion.core.data.speakers import is_unknown
+from fusion.core.data.splits import make_splits
 from fusion.plugins.corpora.table import Table
 from fusion.testing import CorpusSuite
 
@@ -74,6 +80,12 @@ def test_clips_of_one_file_are_named_after_their_seconds(tmp_path):
     assert [c.name for c in data.clips] == ["a.wav@0-1.5", "a.wav@1.5-", "b.wav"]
 
 
+def test_clips_of_a_long_file_have_names_of_their_own(tmp_path):
+    text = "path,label,speaker,start,end\na.wav,sad,1,3600.001,3600.002\n"
+    data = load(write(tmp_path, text + "a.wav,happy,1,3600.003,3600.004\n"))
+    assert [c.name for c in data.clips] == ["a.wav@3600.001-3600.002", "a.wav@3600.003-3600.004"]
+
+
 def test_root(tmp_path):
     (tmp_path / "lists").mkdir()
     write(tmp_path, "")
@@ -93,7 +105,7 @@ def test_files_below_root_are_found_by_name_with_any_extension(tmp_path):
     (tmp_path / "audio/deep/a.flac").touch()
     (tmp_path / "audio/b.wav").touch()
     table = tmp_path / "t.csv"
-    table.write_text("path,label,speaker\nx/y/a.wav,happy,1\nb.wav,sad,2\n")
+    table.write_text("path,label,speaker\nx/deep/a.wav,happy,1\nb.wav,sad,2\n")
     result = [c.recording.path for c in load(table, root=str(tmp_path / "audio")).clips]
     assert sorted(p.name for p in result) == ["a.flac", "b.wav"]
 
@@ -104,23 +116,210 @@ HEAD = "path,label,speaker,start,split\na.wav,happy,1,,\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (HEAD + "b.wav,,2,,\n", "line 3: The label is missing"),
-        (HEAD + "b.wav,sad,,,\n", r"line 3: The speaker is missing(.|\n)*table\.speaker"),
-        (HEAD + "b.wav,sad,2,soon,\n", "line 3: Column start holds 'soon', which is not"),
-        (HEAD + "b.wav,sad,2,nan,\n", "line 3: Column start holds 'nan', which is not"),
-        (HEAD + "b.wav,sad,2,-1,\n", "line 3: .*has no length"),
-        (HEAD + "b.wav,sad,2,,tset\n", "line 3: The split 'tset' is unknown"),
+        (HEAD + "b.wav,sad,2,soon,\n", "line 3: Column start holds 'soon', which is not a time"),
+        (HEAD + "b.wav,sad,2,nan,\n", "line 3: Column start holds 'nan', which is not a time"),
+        (HEAD + "b.wav,sad,2,,tset\n", "line 3: The split 'tset' is unknown(.|\n)*ignore-column"),
         (HEAD + "b.wav,sad,2\n", "line 3: 3 cells, but the first line names 5"),
-        (HEAD + "a.wav,sad,2,,\n", "line 2: The clip 'a.wav' is in 2 rows"),
+        (HEAD + "a.wav,sad,2,,\n", "line 3: The clip 'a.wav' is also in line 2, with the label"),
+        (HEAD + "a.wav,happy,2,,\n", "line 3: .* also in line 2, with the speaker '1' instead"),
         (HEAD + 'b.wav,"sad,2,,\n', "line 3: "),
-        ("path,emotional,speaker\na.wav,happy,1\n", "line 2: The label is missing"),
-        ("path,label,Path,speaker\na.wav,happy,b.wav,1\n", "line 1: duplicate column: path"),
-        ("path,label,speaker\n", "no recordings"),
-        ("", "no recordings"),
+        ("path,emotional,speaker\na.wav,happy,1\n", "line 1: There is no column label. Columns: "),
+        ("File,Emotional\na.wav,happy\n", "no column label. Columns: File, Emotional\\."),
+        ("clip_id,label,speaker\na,happy,1\n", r"no column path(.|\n)*--column path=NAME"),
+        ("path,label,speaker\na.wav,,1\nb.wav,,2\n", "all 2 rows have no label"),
+        ("path,label,Path,speaker\na.wav,happy,b.wav,1\n", "line 1: Two columns are called 'path'"),
+        ("path,label,speaker\n", "holds no rows"),
+        ("", "holds no rows"),
     ],
 )
 def test_a_bad_row_names_file_and_line(tmp_path, text, message):
     fails(message, write(tmp_path, text))
+
+
+def test_incomplete_and_repeated_rows_are_passed_over_and_counted(tmp_path):
+    text = (
+        "path,label,speaker,start,end\na.wav,happy,1,,\nb.wav,sad,2,,\nb.wav,,2,1,2\n"
+        ",sad,2,,\nsub/c.flac,sad,,,\na.wav,happy,1,,\nb.wav,sad,2,3,3\n"
+    )
+    data = load(write(tmp_path, text))
+    assert [clip.name for clip in data.clips] == ["a.wav", "b.wav"]
+    lines = {
+        reason: [item.rpartition("line ")[2] for item in items]
+        for reason, items in data.passed_over["table"].items()
+    }
+    assert lines == {
+        "no label": ["4"], "no path": ["5"], "no speaker": ["6"],
+        "repeats an earlier row": ["7"], "ends before it starts": ["8"],
+    }  # fmt: skip
+
+
+def test_without_speakers_only_splits_that_need_none_are_possible(tmp_path):
+    names = [f"{i}.wav" for i in range(20)]
+    touch(tmp_path, *names)
+    rows = [f"{name},{'sad' if i % 2 else 'happy'}\n" for i, name in enumerate(names)]
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n" + "".join(rows))
+    data = load(table)
+    assert len(data.speakers()) == 20 and all(is_unknown(clip) for clip in data.clips)
+    for mode in ("speaker", "corpus"):
+        with pytest.raises(SplitError, match=r"20 of 20 clips are unknown") as caught:
+            make_splits(data.clips, data.classes, mode=mode)
+        assert "--column speaker=NAME" in caught.value.hint and "table.speaker" in caught.value.hint
+    (split,) = make_splits(data.clips, data.classes, mode="random")
+    assert not split.speaker_independent
+    assert split.describe(data.clips)["test"] == {"clips": 4, "speakers": 0}
+    with_split = [row.strip() + f",{('train', 'dev', 'test')[i % 3]}\n"
+                  for i, row in enumerate(rows)]  # fmt: skip
+    table.write_text("path,label,split\n" + "".join(with_split))
+    data = load(table)
+    (split,) = make_splits(data.clips, data.classes, mode="published")
+    assert not split.speaker_independent
+
+
+# -- tables as people have them --------------------------------------------------------
+
+FIELD = {
+    "pandas index": ",path,label,speaker\n0,a.wav,happy,1\n1,b.wav,sad,2\n",
+    "unnamed index": "Unnamed: 0,path,label,speaker\n0,a.wav,happy,1\n1,b.wav,sad,2\n",
+    "Excel": "sep=;\nFileName;EmoClass;SpkrID;;\na.wav;happy;1;;\nb.wav;sad;2;;\n",
+    "NeMo .json": '{"audio_filepath": "a.wav", "label": "happy", "speaker": "1"}\n'
+                  '{"audio_filepath": "b.wav", "label": "sad", "speaker": "2"}\n',
+    "NeMo": '{"audio_filepath": "a.wav", "Emotions": "happy", "speaker_id": 1}\n'
+            '{"audio_filepath": "b.wav", "Emotions": "sad", "speaker_id": 2}\n',
+    "MELD": 'file,Utterance,speaker,emotion\na.wav,"Hi, ""you""\nthere",1,happy\nb.wav,Oh.,2,sad\n',
+    "Windows": "path,label,speaker\nC:\\data\\a.wav,happy,1\nC:\\data\\b.wav,sad,2\n",
+    "another machine": "path,label,speaker\n/home/x/a.wav,happy,1\n/home/x/b.wav,sad,2\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FIELD)
+def test_tables_from_the_field(tmp_path, kind):
+    name = {"NeMo": "t.jsonl", "NeMo .json": "t.json"}.get(kind, "t.csv")
+    data = load(write(tmp_path, FIELD[kind], name))
+    assert [(c.recording.path.name, c.label, c.speaker) for c in data.clips] == [
+        ("a.wav", "happy", "1"), ("b.wav", "sad", "2"),
+    ]  # fmt: skip
+    assert all(c.recording.path.is_file() for c in data.clips)
+    assert not {"", "unnamed: 0"} & set(data.clips[0].attributes)
+    if kind == "MELD":
+        assert data.clips[0].attributes["transcript"] == 'Hi, "you"\nthere'
+        assert data.clips[0].name == "a.wav"
+    if kind == "Excel":
+        assert data.columns["table"] == {"path": "FileName", "label": "EmoClass",
+                                         "speaker": "SpkrID"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("3.795", "5.004"), ("00:00:03.795", "00:00:05.004"), ("00:00:03,795", "00:00:05,004"),
+     ("0 days 00:00:03.795", "0 days 00:00:05.004000")],
+)  # fmt: skip
+def test_times_in_every_usual_form(tmp_path, start, end):
+    text = f"path\tlabel\tspeaker\tStart_Time\tEnd_Time\na.wav\tsad\t1\t{start}\t{end}\n"
+    clip = load(write(tmp_path, text + "b.wav\thappy\t2\t\tNaT\n", "t.tsv")).clips[0]
+    assert (clip.recording.start, clip.recording.end) == (3.795, 5.004)
+
+
+def test_a_duration_is_an_end_if_there_is_a_start(tmp_path):
+    text = "path,label,speaker,offset,duration\na.wav,sad,1,1.5,2\nb.wav,happy,2,,2\n"
+    one, two = load(write(tmp_path, text)).clips
+    assert (one.recording.start, one.recording.end) == (1.5, 3.5)
+    assert (two.recording.start, two.recording.end) == (0.0, None)
+    assert two.attributes == {"duration": "2"}
+
+
+def test_times_in_an_episode_are_not_times_in_the_clip_s_own_file(tmp_path):
+    text = "file,emotion,Speaker,StartTime,EndTime\n"
+    for number, label in enumerate(("joy", "anger", "joy", "anger")):
+        soundfile.write(tmp_path / f"{number}.wav", np.zeros(1600), 1600)
+        text += f'{number}.wav,{label},{number},"00:16:{number:02},059","00:16:{number + 1:02},5"\n'
+    (tmp_path / "meld.csv").write_text(text)
+    data = load(tmp_path / "meld.csv")
+    assert {(c.recording.start, c.recording.end) for c in data.clips} == {(0.0, None)}
+    assert [c.name for c in data.clips] == ["0.wav", "1.wav", "2.wav", "3.wav"]
+    assert data.clips[0].attributes["start elsewhere"] == "00:16:00,059"
+    assert data.columns["table"]["start, not in the file"] == "StartTime"
+    # A file that is long enough: these are times within the files.
+    soundfile.write(tmp_path / "0.wav", np.zeros(1600 * 1000), 1600)
+    assert {c.recording.start > 0 for c in load(tmp_path / "meld.csv").clips} == {True}
+
+
+def test_times_in_milliseconds_are_refused_with_advice(tmp_path):
+    for number in range(2):
+        soundfile.write(tmp_path / f"{number}.wav", np.zeros(16000), 16000)
+    text = "path,label,speaker,start,end\n0.wav,sad,1,50,350\n1.wav,happy,2,20,400\n"
+    (tmp_path / "t.csv").write_text(text)
+    fails(r"within the files as milliseconds(.|\n)*350 ms", tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text(text.replace("50,350", "50 ms,350 ms"))
+    assert load(tmp_path / "t.csv").clips[0].recording.start == 0.05
+
+
+def test_a_bare_name_of_several_files_is_an_error_that_names_them(tmp_path):
+    touch(tmp_path, "DC/a01.wav", "JE/a01.wav")
+    (tmp_path / "t.csv").write_text("path,label,speaker\na01.wav,sad,DC\na01.wav,sad,JE\n")
+    fails("line 3: 'a01.wav' could be .*DC/a01.wav or .*JE/a01.wav", tmp_path / "t.csv")
+
+
+def test_names_that_repeat_are_attributes(tmp_path):
+    text = "path,label,speaker,id\na.wav,sad,1,7\nb.wav,happy,2,7\n"
+    clips = load(write(tmp_path, text)).clips
+    assert [(c.name, c.attributes) for c in clips] == [("a.wav", {"id": "7"}),
+                                                      ("b.wav", {"id": "7"})]  # fmt: skip
+
+
+def test_columns_and_labels_are_chosen_by_the_user(tmp_path):
+    text = "path,label,mood,who,fold\na.wav,0,joy,1,x\nb.wav,0,sad,2,y\n"
+    source = [parse_source(str(write(tmp_path, text)), CORPORA)]
+    choice = ColumnChoice({"label": "mood", "speaker": "Who"}, ("fold",))
+    data = load_dataset(source, CORPORA, columns=choice, label_map={"joy": "happy"})
+    assert [(c.label, c.speaker, c.fold) for c in data.clips] == [
+        ("happy", "1", None), ("sad", "2", None),
+    ]  # fmt: skip
+    assert data.columns["table"] == {"path": "path", "label": "mood", "speaker": "who"}
+    with pytest.raises(CorpusError, match="no column 'moood'. Columns: path, label, mood"):
+        load_dataset(source, CORPORA, columns=ColumnChoice({"label": "moood"}))
+
+
+def test_a_split_of_numbers_is_an_attribute(tmp_path):
+    text = "path,label,speaker,split\na.wav,sad,1,0\nb.wav,happy,2,2\n"
+    data = load(write(tmp_path, text))
+    assert [c.attributes for c in data.clips] == [{"split number": "0"}, {"split number": "2"}]
+    assert {c.split for c in data.clips} == {None}
+    assert data.columns["table"]["not a split"] == "split"
+
+
+def test_a_file_of_the_same_name_in_another_folder_is_never_taken(tmp_path):
+    root = tmp_path / "audio"
+    touch(root, "DC/a01.wav", "JE/a01.wav", "DC/a02.wav", "KL/x/s01.wav")
+    table = tmp_path / "t.csv"
+    head = "path,label,speaker\n"
+    rows = "SAVEE/DC/a01.wav,sad,DC\nSAVEE\\JE\\a01.wav,happy,JE\n"
+    table.write_text(head + rows + "SAVEE/JE/a02.wav,sad,JE\nDC/a02.wav,sad,DC\n")
+    found = {c.name: c.recording.path for c in load(table, root=str(root)).clips}
+    assert found["SAVEE/DC/a01.wav"] == root / "DC/a01.wav"
+    assert found["SAVEE\\JE\\a01.wav"] == root / "JE/a01.wav"
+    assert not found["SAVEE/JE/a02.wav"].exists()  # DC/a02.wav is another speaker's
+    table.write_text(head + "a01.wav,sad,DC\nDC/a02.wav,happy,DC\n")
+    fails(r"line 2: 'a01.wav' could be .*DC/a01.wav or .*JE/a01.wav", table, root=str(root))
+
+
+def test_parquet_and_excel(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({
+        "file": ["a.wav", "b.wav"], "emotion": ["happy", "sad"], "speaker": [1, 2],
+        "start": pandas.to_timedelta([1.5, 0.0], unit="s"), "loud": [0.5, None],
+    })  # fmt: skip
+    write(tmp_path, "")
+    for suffix, module in ((".parquet", "pyarrow"), (".xlsx", "openpyxl")):
+        pytest.importorskip(module)
+        table = tmp_path / f"t{suffix}"
+        if suffix == ".xlsx":
+            frame.assign(start=[1.5, 0.0]).to_excel(table)  # with its index
+        else:
+            frame.to_parquet(table)
+        one, two = load(table).clips
+        assert (one.speaker, one.recording.start, one.attributes) == ("1", 1.5, {"loud": "0.5"})
+        assert (two.speaker, two.recording.start, two.attributes) == ("2", 0.0, {})
 
 
 @pytest.mark.parametrize(
@@ -137,8 +336,8 @@ def test_an_encoding_other_than_utf_8_is_refused(tmp_path):
 
 
 def test_line_numbers_after_a_cell_of_two_lines(tmp_path):
-    text = 'path,label,speaker,text\na.wav,happy,1,"two\nlines"\nb.wav,,2,x\n'
-    fails("line 4: The label is missing", write(tmp_path, text))
+    text = 'path,label,speaker,split,text\na.wav,happy,1,,"two\nlines"\nb.wav,sad,2,?,x\n'
+    fails("line 4: The split", write(tmp_path, text))
 
 
 @settings(max_examples=50)
@@ -147,8 +346,9 @@ def test_any_text_in_a_cell_is_read_unchanged(tmp_path_factory, texts):
     folder = tmp_path_factory.mktemp("any")
     table = write(folder, "")
     with table.open("w", newline="", encoding="utf-8") as file:
-        rows = [(("a.wav", "b.wav")[i % 2], f"l{i}", "1", f"n{i}", t) for i, t in enumerate(texts)]
-        csv.writer(file).writerows([("path", "label", "speaker", "name", "note"), *rows])
+        rows = [("a.wav", f"l{i}", "1", i, f"n{i}", t) for i, t in enumerate(texts)]
+        header = ("path", "label", "speaker", "start", "name", "note")
+        csv.writer(file).writerows([header, *rows])
     clips = load(table).clips
     assert [c.attributes.get("note", "") for c in clips] == [t.strip() for t in texts]
 
@@ -205,6 +405,26 @@ def test_emobox_folds(tmp_path):
     assert {c.split for c in data.clips} == {None}
 
 
+def test_emobox_folds_that_share_speakers_are_followed_on_request(tmp_path):
+    """Published folds of CREMA-D, MELD, EmoDB, AESDD and ASED: every fold has each speaker."""
+    records = [(f"cremad-{s}-{t}-{e}", f"crema/{s}_{t}_{e}.wav", e)
+               for s in (1001, 1002) for t in range(3) for e in ("HAP", "SAD")]  # fmt: skip
+    parts = {}
+    for fold in (1, 2, 3):
+        test = [r for r in records if f"-{fold - 1}-" in r[0]]
+        parts[fold, "test"], parts[fold, "train"] = test, [r for r in records if r not in test]
+    folder = emobox(tmp_path, "cremad", parts, {key: key[7:11] for key, _, _ in records},
+                    {"HAP": "Happy", "SAD": "Sad"})  # fmt: skip
+    data = load(folder, labels="shared")
+    with pytest.raises(SplitError, match="2 of 2 speakers are in more than one part") as caught:
+        make_splits(data.clips, data.classes)
+    assert "--split published" in caught.value.hint
+    splits = make_splits(data.clips, data.classes, mode="published")
+    tested = [{data.clips[i].name.split("-")[2] for i in split.test} for split in splits]
+    assert tested == [{"0"}, {"1"}, {"2"}]
+    assert not any(split.speaker_independent for split in splits)
+
+
 def test_emobox_one_fold_is_a_split(tmp_path):
     records = [(f"urdu-{s}_F1_{e}01", f"downloads/urdu/{s}_F1_{e}01.wav", e)
                for s, e in (("SM1", "N"), ("SM2", "H"), ("SF1", "H"))]  # fmt: skip
@@ -248,13 +468,13 @@ def test_emobox_speakers(tmp_path, name, key, wav, listed, speaker):
     assert result[key] == f"{name}-{speaker}"
 
 
-def test_emobox_clips_without_speakers_are_refused(tmp_path):
+def test_emobox_clips_without_speakers_have_unknown_speakers(tmp_path):
     """MER2023 lists each clip as a separate speaker, which is not a speaker label."""
     records = [(f"mer2023-s{i}.mp4", f"downloads/mer2023/s{i}.mp4", e)
                for i, e in enumerate(("happy", "sad"))]  # fmt: skip
     parts = {(1, "train"): records[:1], (1, "test"): records[1:]}
     folder = emobox(tmp_path, "mer2023", parts, {k: k[8:] for k, _, _ in records})
-    fails("The speaker is missing", folder)
+    assert all(is_unknown(clip) for clip in load(folder).clips)
     assert {c.speaker for c in load(folder, speaker=r"s(\d)\.mp4").clips} == {"0", "1"}
 
 

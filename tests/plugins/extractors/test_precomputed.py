@@ -123,3 +123,50 @@ def test_unknown_and_non_numeric_columns_are_refused(table):
         made(path, columns="c")
     with pytest.raises(ParameterError, match="Column b holds 'u', which is not a number"):
         made(path, columns="b")
+
+
+# -- tables as people have them --------------------------------------------------------
+
+
+def test_labels_speakers_and_row_numbers_are_never_features(table):
+    header = ("", "file", "label", "Speaker_ID", "fold", "start", "Unnamed: 7", "loudness")
+    path = table((0, "x.wav", 1, 11, 2, "", 0, 0.5), (1, "y.wav", 0, 12, 1, "", 1, 0.25),
+                 header=header)  # fmt: skip
+    extractor = made(path)
+    assert extractor.columns == ("loudness",)
+    assert extractor.note == "columns of text.csv that are features (1): loudness"
+    assert made(path, columns="fold,loudness").columns == ("fold", "loudness")
+
+
+def test_opensmile_writes_the_length_of_a_file_as_its_end(table, tmp_path):
+    header = ("file", "start", "end", "F0semitoneFrom27.5Hz_sma3nz_amean", "jitter")
+    rows = [
+        ("x.wav", "0 days 00:00:00", "0 days 00:00:01.898", 31.5, 0.01),
+        ("y.wav", "0 days 00:00:00", "0 days 00:00:01", 1, 1),
+        ("y.wav", "0 days 00:00:01", "0 days 00:00:02.5", 2, 2),
+    ]
+    extractor = made(table(*rows, header=header))
+    assert extractor.columns == ("f0semitonefrom27.5hz_sma3nz_amean", "jitter")
+    whole = extractor.extract(Recording(tmp_path / "x.wav"))
+    assert whole.tolist() == pytest.approx([31.5, 0.01])
+    assert extractor.extract(Recording(tmp_path / "y.wav", 1.00001, 2.5)).tolist() == [2, 2]
+    with pytest.raises(MissingModalityError):  # the file has two rows
+        extractor.extract(Recording(tmp_path / "y.wav"))
+
+
+def test_recordings_are_found_by_trailing_components(table, tmp_path):
+    for speaker in ("DC", "JE"):
+        (tmp_path / "audio" / speaker).mkdir(parents=True)
+        (tmp_path / "audio" / speaker / "a.wav").touch()
+    rows = (("C:\\corpus\\DC\\a.wav", 1), ("/old/JE/a.wav", 2))
+    extractor = made(table(*rows, header=("Clip", "v")), recording="Clip")
+    values = [extractor.extract(Recording(tmp_path / "audio" / s / "a.wav")) for s in ("DC", "JE")]
+    assert [v.tolist() for v in values] == [[1], [2]]
+    with pytest.raises(ParameterError, match="'a.wav' could be .*DC/a.wav or .*JE/a.wav"):
+        made(table(("a.wav", 1), header=("path", "v"), name="b.csv"))
+
+
+def test_parameters_of_older_runs_give_the_same_fingerprint(table):
+    path = table(("x.wav", 1, 2))
+    assert fingerprint_of(made(path)) == fingerprint_of(made(path, recording="", ignore=()))
+    assert made(path, ignore="b").columns == ("a",)

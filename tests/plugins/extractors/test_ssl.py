@@ -306,6 +306,8 @@ def test_panels(models: dict[str, Path], clips: list[Recording]) -> None:
     (curve,) = pooled.panels(pooled.extract(clips[0]))
     assert curve.kind == "curve"
     frames = SSL(model=str(models["whisper"]), pooling="frames", frames=60)
+    assert frames.seconds == pytest.approx(1.2)
+    assert SSL(model=str(models["whisper"])).seconds is None
     array = frames.extract(clips[0])
     (image,) = frames.panels(array)
     assert (image.kind, image.data[""].shape) == ("image", (WIDTH, 60))

@@ -25,24 +25,6 @@ def test_speakers_on_both_sides_are_named() -> None:
     assert found.items[:2] == ("made/s0", "made/s1") and "'random'" in found.says
 
 
-def test_duplicates_within_and_across_parts() -> None:
-    keys = [str(i) for i in range(240)]
-    keys[4] = keys[0]  # both in training, with one label
-    (found,) = judge(evidence(keys=tuple(keys)), T).findings
-    assert (found.fault, found.severity) == ("duplicates", "mild")
-    assert found.items == ("s0/0 = s0/4",)
-    assert found.numbers["copies"] == 1 and found.numbers["across"] == 0
-    keys[238] = keys[2]  # in training and in test
-    (found,) = judge(evidence(keys=tuple(keys)), T).findings
-    assert found.severity == "moderate" and found.numbers["across"] == 1
-
-
-def test_many_duplicates_are_severe() -> None:
-    keys = tuple(str(i - i % 8 + i % 4) for i in range(240))
-    (found,) = judge(evidence(keys=keys), T).findings
-    assert found.severity == "severe" and found.numbers["share"] == 0.5
-
-
 def test_non_finite_inputs() -> None:
     (found,) = judge(evidence(seen={"a": {"nan": 0.01}}), T).findings
     assert (found.fault, found.modality) == ("not_finite", "a")

@@ -68,6 +68,26 @@ def test_damaged_files_do_not_prevent_a_report(run):
     checked(report_of(run))
 
 
+def test_what_became_of_each_file_and_row(run, sketched):
+    assert "Files and rows of the corpora" not in report_of(run).read_text()
+    record = json.loads((run / "run.json").read_text())
+    record |= {
+        "dropped_labels": {"c": {"odd": 3}},
+        "passed_over": {"c": {"not a recording (.txt)": 9, "<b>": 11}},
+        "columns": {"c": {"label": "EmoClass", "speaker": "<i>"}},
+        "unreadable": {"c": 2},
+    }
+    (run / "run.json").write_text(json.dumps(record))
+    html, _ = checked(report_of(run))
+    text = unescape(html)
+    assert "Files and rows of the corpora" in text
+    for became, number in (("used as clips", 36), ("left out by label: odd", 3),
+                           ("passed over: <b>", 11), ("passed over: not a recording (.txt)", 9),
+                           ("unreadable", 2)):  # fmt: skip
+        assert f"<td>{became}</td><td>{number}</td>" in text
+    assert "c: label = EmoClass, speaker = <i>" in text
+
+
 def test_the_diagnosis(run, sketched):
     assert "has no diagnosis" in report_of(run).read_text()
     findings = [

@@ -14,7 +14,8 @@ from fusion.cache import FeatureCache
 from fusion.cache.shards.shard import Shard
 from fusion.core.cli import run_cli
 
-MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32"]
+MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32",
+       "--set", "train.windows=middle"]  # fmt: skip
 
 
 def said(capsys, *args):
@@ -148,7 +149,7 @@ def test_a_run_that_verifies_its_features_detects_damage(corpus, tmp_path, capsy
 def test_stored_features_are_not_computed_again(corpus, tmp_path, capsys):
     cache = str(tmp_path / "cache")
     arguments = ["--data", str(corpus), "--cache", cache, "--set", "mel.n_mels=16", "--set",
-                 "mel.frames=32", "--features", "mel"]  # fmt: skip
+                 "mel.frames=32", "--set", "train.windows=middle", "--features", "mel"]  # fmt: skip
     assert run_cli(["cache", "build", *arguments, "--jobs", "2"]) == 0
     assert "54 computed, 0 present already" in capsys.readouterr().out
     assert run_cli(["cache", "build", *arguments]) == 0

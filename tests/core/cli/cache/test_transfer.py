@@ -15,7 +15,8 @@ import soundfile
 from fusion.core.cli import run_cli
 
 SMALL = ["--set", "train.dim=8", "--epochs", "2", "--jobs", "2"]
-MEL = ["--set", "mel.n_mels=16", "--set", "mel.frames=32", "--set", "branch.mel.blocks=2", "--set",
+MEL = ["--set", "mel.n_mels=16", "--set", "mel.frames=32", "--set", "train.windows=middle",
+       "--set", "branch.mel.blocks=2", "--set",
        "branch.mel.channels=4"]  # fmt: skip
 CLASSES = ("happy", "sad")
 
@@ -207,7 +208,7 @@ MISTAKES = {
         ["'mel'", "extractor", "copy their folder"],
     ),
     "a name": (["import", "my-face", "there.h5"], ["'my-face'", "lower-case"]),
-    "no source": (["import", "face", "none.csv"], ["none.csv does not exist", ".tsv"]),
+    "no source": (["import", "face", "none.csv"], ["none.csv does not exist", "TSV"]),
     "no HDF5": (["import", "face", "there.h5"], ["there.h5 is not an HDF5 file"]),
     "no dtype": (["import", "face", "a.csv", "--dtype", "flat"], ["no dtype 'flat'"]),
     "no number": (["import", "face", "a.csv"], ["a.csv, line 3", "shape (2,)", "(1,)"]),

@@ -8,7 +8,8 @@ import pytest
 
 from fusion.core.cli import run_cli
 
-MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32"]
+MEL = ["--features", "mel", "--set", "mel.n_mels=16", "--set", "mel.frames=32",
+       "--set", "train.windows=middle"]  # fmt: skip
 
 
 def said(capsys, *args):

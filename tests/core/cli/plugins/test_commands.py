@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusion.core.cli import run_cli
+from fusion.core.toolkit import audio_formats
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -57,3 +58,19 @@ def test_plugins_list_and_show(capsys):
     assert run_cli(["plugins", "show", "gradscale"]) == 0
     assert "gradscale.mode: 'progress' | 'norms' | 'fixed' = 'progress'" in capsys.readouterr().out
     assert run_cli(["plugins", "show", "gradscal"]) == 2
+
+
+def test_show_audio_lists_the_formats_and_says_whether_pyav_is_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio_formats, "pyav_version", lambda: "12.3.0")
+    out = said(capsys, "show", "audio")
+    for audio_format in audio_formats.FORMATS:
+        assert re.search(
+            rf"^  .*\{audio_format.suffix} .*{re.escape(audio_format.name)}$", out, re.M
+        )
+    assert "PyAV (FFmpeg, the extra av; installed, version 12.3.0)" in out
+    assert "pip install" not in out
+    monkeypatch.setattr(audio_formats, "pyav_version", lambda: None)
+    out = said(capsys, "show", "audio")
+    assert "not installed)" in out and "pip install 'modal-fusion[av]'" in out

@@ -1,11 +1,13 @@
 """Test figures and the verdict, on predictions made by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_results import SPEAKERS, everything, make_data
 
+from fusion.core.data.speakers import with_unknown_speakers
 from fusion.core.runs.outcome.results import CHOSEN, Results, evaluate
 from fusion.core.runs.outcome.selection import select
 from fusion.core.runs.trainings import FUSED
@@ -56,3 +58,17 @@ def test_the_verdict_says_that_few_speakers_can_prove_nothing():
     assert results.comparisons[FUSED].difference == -1
     assert results.verdict.startswith("Too few test speakers to prove a difference")
     assert "which allow no p-value below 0.12" in results.verdict
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [("", "over 16 test clips"), ("0", "over 13 test speakers and clips of unknown speakers")],
+)
+def test_the_verdict_speaks_of_clips_where_speakers_are_unknown(known, words):
+    data = make_data()  # 16 test clips, of which 4 are of speaker 0
+    clips = [c if c.speaker == known else replace(c, speaker="") for c in data.clips]
+    data = replace(data, clips=tuple(with_unknown_speakers(clips)))
+    val = everything(data, "val", {"a": [0], "b": [1, 2], FUSED: [0, 1]})
+    test = everything(data, "test", {"a": [], "b": range(8), FUSED: range(16)})
+    results, _ = evaluate(data, select(data, ["a", "b"], val), test, "gated")
+    assert f"{words}." in results.verdict

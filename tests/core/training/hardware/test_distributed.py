@@ -16,8 +16,9 @@ from fusion.core.registry.registry import Registry
 
 SCRIPT = HELPERS / "parallel_script.py"
 REGISTRY = Registry()
-QUICK = ["concat+++sgd", "bottleneck+++sgd", "gated+gradscale+absent+sgd", "concat+++adamw",
-         "concat+ogm_ge++sgd", "gated+mmpareto++sgd", "concat+dropout++sgd"]  # fmt: skip
+QUICK = ["concat+++sgd", "bottleneck+++sgd", "gated+gradscale+absent+sgd",
+         "gated+gradscale+windows+sgd", "concat+++adamw", "concat+ogm_ge++sgd",
+         "gated+mmpareto++sgd", "concat+dropout++sgd"]  # fmt: skip
 STRATEGIES = [f"{e.name}+++sgd" for e in REGISTRY.entries("strategy")]
 BALANCERS = [f"concat+{e.name}++sgd" for e in REGISTRY.entries("balancer")]
 
