@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -292,10 +292,10 @@ def _readable(clip: Clip) -> Clip:
 
 def _numbered(clips: Iterable[Clip]) -> list[Clip]:
     """Return clips with unique names: add ``#2``, ``#3`` to clips of equal corpus and name."""
-    counts: Counter[tuple[str, str]] = Counter()
+    counts: dict[str, Counter[str]] = defaultdict(Counter)  # by corpus
     numbered: list[Clip] = []
     for clip in clips:
-        counts[clip.corpus, clip.name] += 1
-        count = counts[clip.corpus, clip.name]
+        counts[clip.corpus][clip.name] += 1
+        count = counts[clip.corpus][clip.name]
         numbered.append(clip if count == 1 else replace(clip, name=f"{clip.name}#{count}"))
     return numbered

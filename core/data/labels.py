@@ -102,7 +102,7 @@ def map_labels(
         if labels != "shared" and own in classes:
             label = own
         if label in classes:
-            mapped.append(replace(clip, label=str(label)))
+            mapped.append(clip if clip.label == label else replace(clip, label=str(label)))
         else:
             dropped.setdefault(clip.corpus, Counter())[own] += 1
     counts = {

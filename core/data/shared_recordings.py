@@ -11,8 +11,10 @@ import hashlib
 import math
 import stat
 import zlib
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -22,7 +24,7 @@ from ..contracts.data import Clip
 K = TypeVar("K", bound=tuple[str, ...])
 # A file on disk: device and inode, so that links to one file are equal; or the path of a file
 # that can't be examined.
-_File = tuple[int, int] | str
+_Identity = tuple[int, int] | str
 
 _BLOCK = 4096  # bytes in the middle of a file that are compared before whole files
 _CHUNK = 1 << 20  # bytes in memory while a whole file is read
@@ -55,15 +57,15 @@ def shared_recordings(clips: Sequence[Clip]) -> tuple[tuple[int, ...], ...]:
     tuple of tuple of int
         Sorted indices of the clips of each group of at least two clips, sorted by the first index.
     """
-    files, sizes = _files_of(clips)
-    content = _contents(clips, files, sizes)
-    by_content: dict[_File, list[int]] = defaultdict(list)
-    for index, file in enumerate(files):
-        by_content[content.get(file, file)].append(index)
+    files = _files_of(clips)
+    content = _contents(clips, files)
+    by_content: dict[int, list[int]] = defaultdict(list)
+    for index, number in enumerate(files.numbers):
+        by_content[content.get(number, number)].append(index)
     groups = [
         group
-        for members in by_content.values()
-        if len(members) > 1 and not _is_one_silence(clips, members, sizes.get(files[members[0]]))
+        for number, members in by_content.items()
+        if len(members) > 1 and not _is_one_silence(clips, members, files.sizes[number])
         for group in _overlapping(clips, members)
     ]
     return tuple(sorted(groups))
@@ -102,20 +104,35 @@ def join(keys: Sequence[K], groups: Iterable[Sequence[int]]) -> list[K]:
 # -- which files are one file --------------------------------------------------------
 
 
-def _files_of(clips: Sequence[Clip]) -> tuple[list[_File], dict[_File, int]]:
-    """Return the file of each clip, and the size in bytes of each regular file."""
-    by_path: dict[Path, _File] = {}
-    sizes: dict[_File, int] = {}
-    for clip in clips:
+@dataclass(frozen=True)
+class _Files:
+    """The files of clips, each with a number. Plain arrays: there may be 100,000 files."""
+
+    numbers: Sequence[int]  # of the file of each clip
+    first: Sequence[int]  # index of a clip of each file
+    sizes: Sequence[int]  # bytes of each file; -1 if unknown
+
+
+def _files_of(clips: Sequence[Clip]) -> _Files:
+    number_of: dict[_Identity, int] = {}
+    numbers, first, sizes = array("q"), array("q"), array("q")
+    latest: Path | None = None
+    for index, clip in enumerate(clips):
         path = clip.recording.path
-        if path not in by_path:
-            by_path[path], size = _examine(Path(path))  # a plugin may give a text
-            if size is not None:
-                sizes[by_path[path]] = size
-    return [by_path[clip.recording.path] for clip in clips], sizes
+        if path == latest:  # segments of one file mostly follow each other
+            numbers.append(numbers[-1])
+            continue
+        identity, size = _examine(Path(path))  # a plugin may give a text
+        number = number_of.setdefault(identity, len(number_of))
+        if number == len(sizes):
+            first.append(index)
+            sizes.append(-1 if size is None else size)
+        numbers.append(number)
+        latest = path
+    return _Files(numbers, first, sizes)
 
 
-def _examine(path: Path) -> tuple[_File, int | None]:
+def _examine(path: Path) -> tuple[_Identity, int | None]:
     """Return a file and its size in bytes; None for a size that is unknown."""
     try:
         status = path.stat()
@@ -127,33 +144,35 @@ def _examine(path: Path) -> tuple[_File, int | None]:
     return (status.st_dev, status.st_ino), size
 
 
-def _contents(
-    clips: Sequence[Clip], files: Sequence[_File], sizes: Mapping[_File, int]
-) -> dict[_File, _File]:
+def _contents(clips: Sequence[Clip], files: _Files) -> dict[int, int]:
     """Return the first file with the same bytes, for each file that has a copy."""
-    paths = {file: Path(clip.recording.path) for clip, file in zip(clips, files, strict=True)}
-    by_size: dict[int, list[_File]] = defaultdict(list)
-    for file, size in sizes.items():
-        by_size[size].append(file)
-    first: dict[_File, _File] = {}
+    by_size: dict[int, list[int]] = defaultdict(list)
+    for number, size in enumerate(files.sizes):
+        by_size[size].append(number)
+    by_size.pop(-1, None)
+
+    def path_of(number: int) -> Path:
+        return Path(clips[files.first[number]].recording.path)
+
+    first: dict[int, int] = {}
     for size, candidates in by_size.items():
-        for similar in _alike(candidates, paths, partial(_middle, size=size)):
-            for copies in _alike(similar, paths, _digest):
-                if _is_informative(paths[copies[0]], size):
+        for similar in _alike(candidates, path_of, partial(_middle, size=size)):
+            for copies in _alike(similar, path_of, _digest):
+                if _is_informative(path_of(copies[0]), size):
                     first.update(dict.fromkeys(copies, copies[0]))
     return first
 
 
 def _alike(
-    files: Sequence[_File], paths: Mapping[_File, Path], summary: Callable[[BinaryIO], bytes]
-) -> Iterator[list[_File]]:
+    files: Sequence[int], path_of: Callable[[int], Path], summary: Callable[[BinaryIO], bytes]
+) -> Iterator[list[int]]:
     """Yield lists of at least two files with equal summaries; leave out unreadable files."""
     if len(files) < 2:
         return
-    by_summary: dict[bytes, list[_File]] = defaultdict(list)
+    by_summary: dict[bytes, list[int]] = defaultdict(list)
     for file in files:
         try:
-            with paths[file].open("rb") as opened:
+            with path_of(file).open("rb") as opened:
                 by_summary[summary(opened)].append(file)
         except OSError:
             continue
@@ -173,7 +192,7 @@ def _digest(opened: BinaryIO) -> bytes:
     return digest.digest()
 
 
-def _is_one_silence(clips: Sequence[Clip], members: Sequence[int], size: int | None) -> bool:
+def _is_one_silence(clips: Sequence[Clip], members: Sequence[int], size: int) -> bool:
     """Return True for clips that are one whole file without information.
 
     Recordings that come as bytes are stored once for equal content, so the silent recordings of
@@ -181,7 +200,7 @@ def _is_one_silence(clips: Sequence[Clip], members: Sequence[int], size: int | N
     """
     places = {(clips[i].recording.path, clips[i].recording.start, clips[i].recording.end)
               for i in members}  # fmt: skip
-    if len(places) > 1 or size is None:
+    if len(places) > 1 or size < 0:
         return False
     path, start, end = places.pop()
     return not start and end is None and not _is_informative(Path(path), size)

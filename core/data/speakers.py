@@ -90,7 +90,11 @@ def merge_speakers(
     merged : mapping of str to tuple of tuple of str
         By corpus, the sorted names of each person that had several names.
     """
-    people = join([(clip.corpus, _key_of(clip)) for clip in clips], shared)
+    keys: dict[tuple[str, str], tuple[str, str]] = {}  # one key per name, shared by its clips
+    for clip in clips:
+        if (clip.corpus, clip.speaker) not in keys:
+            keys[clip.corpus, clip.speaker] = (clip.corpus, _key_of(clip))
+    people = join([keys[clip.corpus, clip.speaker] for clip in clips], shared)
     names: dict[tuple[str, str], set[str]] = defaultdict(set)
     for clip, person in zip(clips, people, strict=True):
         names[person].add(clip.speaker)

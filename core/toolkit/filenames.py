@@ -95,7 +95,8 @@ def audio_names(root: Path, pass_over: PassOver | None = None) -> list[str]:
         raise CorpusError(f"{root} is not a folder.")
     walk = _Walk(root, pass_over)
     walk.run()
-    return sorted(walk.names, key=lambda name: name.split("/"))
+    # A null character sorts before all others, as the end of a folder's name does.
+    return sorted(walk.names, key=lambda name: name.replace("/", "\0"))
 
 
 class _Walk:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...core.contracts.data import Clip, Corpus, Recording
@@ -89,7 +90,8 @@ class Folder(Corpus):
         assert self.path is not None
         self.passed_over = {}
         names = self._unique(audio_names(self.path, self.pass_over))
-        folders = [name.split("/")[:-1] for name in names]
+        parts_of: dict[str, tuple[str, ...]] = {"": ()}  # files of one folder share its parts
+        folders = [_parts_of(name.rpartition("/")[0], parts_of) for name in names]
         levels = find_levels(self.path, folders, *self._chosen, find_speaker=self._speaker is None)
         for name, parts in zip(names, folders, strict=True):
             if not parts:
@@ -114,21 +116,31 @@ class Folder(Corpus):
 
     def _unique(self, names: Sequence[str]) -> list[str]:
         """Return names without other formats and copies of the same recording."""
+        folders: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            folders[name.rpartition("/")[0]].append(name)
+        # By folder: the stems of 100,000 names at once would need as much memory as the clips.
+        passed_over: dict[str, str] = {}
+        for siblings in folders.values():
+            passed_over.update(self._repeated(siblings))
+        for name in names:
+            if name in passed_over:
+                self.pass_over(readable(name), passed_over[name])
+        return [name for name in names if name not in passed_over]
+
+    def _repeated(self, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """Yield the names in one folder that are other formats and copies, with the reason."""
         assert self.path is not None
         best: dict[str, str] = {}
         for name in sorted(names, key=format_rank):
             best.setdefault(split_suffix(name)[0], name)
-        unique: list[str] = []
         for name in names:
             stem = split_suffix(name)[0]
             original = best.get(original_name(stem))
             if best[stem] != name:
-                self.pass_over(readable(name), ANOTHER_FORMAT)
+                yield name, ANOTHER_FORMAT
             elif original is not None and _equal(self.path / name, self.path / original):
-                self.pass_over(readable(name), COPY)
-            else:
-                unique.append(name)
-        return unique
+                yield name, COPY
 
     def _speaker_of(self, name: str, parts: Sequence[str], levels: Levels) -> str:
         if self._speaker is not None:
@@ -138,6 +150,13 @@ class Folder(Corpus):
         if len(parts) > levels.speaker:
             return parts[levels.speaker]
         raise CorpusError(f"The speaker of {readable(name)} is unknown.", hint=_HINT)
+
+
+def _parts_of(folder: str, cache: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the names in a path with slashes, from or for a cache."""
+    if folder not in cache:
+        cache[folder] = tuple(folder.split("/"))
+    return cache[folder]
 
 
 def _equal(file: Path, other: Path) -> bool:
