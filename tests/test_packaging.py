@@ -5,6 +5,7 @@ import configparser
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,46 @@ def test_the_wheel_contains_every_file(tmp_path):
     } | {f"fusion/{p.relative_to(ROOT)}" for p in data_files()}
     assert own | {f"fusion/{file}" for file in ROOT_FILES} <= names
     assert {n.split("/")[0] for n in names} <= {"fusion", "modal_fusion-0.2.0.dist-info"}
+
+
+def dependency_rows():
+    """Return the licence of each package in the table of dependencies."""
+    text = (ROOT / "docs/contributing/dependencies.md").read_text(encoding="utf-8")
+    rows = (line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| "))
+    return {row[0]: row[3] for row in rows if row[0] != "package"}
+
+
+def test_the_licence_of_each_dependency_is_listed():
+    extras = setup_options("options.extras_require").values()
+    declared = [setup_options()["install_requires"], *extras]
+    names = {name for requirements in declared for name in distributions(requirements)}
+    assert names == set(dependency_rows())
+
+
+def test_listed_licences_are_those_that_the_packages_declare():
+    listed = {name: metadata_of(name) for name in dependency_rows()}
+    declared = {name: text for name, text in listed.items() if text}
+    assert len(declared) > 10
+    assert declared == {name: dependency_rows()[name] for name in declared}
+
+
+def metadata_of(name):
+    """Return the licence that an installed package declares as an SPDX expression, if any."""
+    try:
+        return metadata(name).get("License-Expression")
+    except PackageNotFoundError:
+        return None
+
+
+def test_each_constraint_is_one_exact_version():
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert len(pins) > 100
+    assert [p for p in pins if not re.fullmatch(r"[\w.-]+==[\w.+!-]+( ;.*)?", p)] == []
+    declared = [
+        setup_options()["install_requires"],
+        *setup_options("options.extras_require").values(),
+    ]
+    names = {re.sub(r"[-_.]+", "-", p.partition("==")[0]).lower() for p in pins}
+    # s3fs is tested in an environment of its own, see .ci/run.
+    assert {name for text in declared for name in distributions(text)} - names == {"s3fs"}
