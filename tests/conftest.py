@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
+import attacks
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -25,6 +27,26 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     from xdist.scheduler import LoadScopeScheduling
 
     return LoadScopeScheduling(config, log)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the counts of attacks to the main process of pytest-xdist."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["attacks"] = dict(attacks.counts)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Receive the counts of attacks of a process of pytest-xdist."""
+    attacks.add(getattr(node, "workeroutput", {}).get("attacks", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the counts of attacks."""
+    for number, line in enumerate(attacks.table()):
+        if not number:
+            terminalreporter.section("attacks")
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

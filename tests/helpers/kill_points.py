@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attacks import attack
+
 _CHANGES = {"os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}
 _RANDOM = re.compile(r"(?<=/)\.?[0-9a-f]{32}(\..*(?=\.tmp))?")  # shards, claims, temporary files
 
@@ -132,7 +134,8 @@ def kills(
         prepare(folder)
         name = killed_at(number, folder, partial(action, folder))
         print(f"killed at {number}: {name}")  # shown when the test fails
-        yield folder, name or "the end"
+        with attack("kill at each step"):
+            yield folder, name or "the end"
         if name is None:
             assert {"open", "rename"} <= seen
             return
@@ -165,7 +168,8 @@ def kills_at_random(
         _, status = os.waitpid(pid, 0)
         longest = longest or time.perf_counter() - started
         assert status in (0, signal.SIGKILL)
-        yield folder, f"after {moment:.4f} s" if number else "the end"
+        with attack("kill at a random moment"):
+            yield folder, f"after {moment:.4f} s" if number else "the end"
 
 
 def _forked(action: Callable[[], object]) -> int:

@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from attacks import attack
 from cache_computations import Doomed, Ramp, array_of, fingerprint, items
 from kill_points import kills
 from places import HELPERS, with_helpers
@@ -162,11 +163,12 @@ def test_a_kill_at_any_moment_keeps_finished_items(
             time.sleep(chance.uniform(0, 0.5 / builders))
             process.kill()
         finished = [counted(process.communicate(timeout=60)[0]) for process in running]
-        present = content(cache)
-        assert len(present) >= max(finished)  # items reported as finished are stored
-        if victims < builders:
-            assert present == undisturbed()  # the other builder completed
-        resume(cache, tmp_path / f"{number}.log")
+        with attack("kill of builders at a random moment"):
+            present = content(cache)
+            assert len(present) >= max(finished)  # items reported as finished are stored
+            if victims < builders:
+                assert present == undisturbed()  # the other builder completed
+            resume(cache, tmp_path / f"{number}.log")
         interrupted += min(finished[:victims]) < COUNT
     assert interrupted >= 2  # most of them, unless the machine is very fast
 
