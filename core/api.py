@@ -5,6 +5,7 @@ Arguments have the names of the command-line options and are checked by the same
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .data.split_modes import ModeName
     from .data.task import AdaptName
     from .runs.result import RunResult
+    from .runs.run import Run
     from .workflows.experiment import Observer
     from .workflows.repair import Repair
 
@@ -231,7 +233,13 @@ def run(
 
 
 def resume(
-    run: PathLike, *, jobs: int | None = None, report: bool = True, quiet: bool = False
+    run: PathLike,
+    *,
+    jobs: int | None = None,
+    report: bool = True,
+    quiet: bool = False,
+    plugins: Names = (),
+    cache: str | None = None,
 ) -> RunResult:
     """Resume an interrupted run, as ``fusion run --resume RUN`` does.
 
@@ -249,31 +257,52 @@ def resume(
         Whether to write ``report.html`` into the run directory.
     quiet : bool
         Whether to hide progress.
+    plugins : str or sequence of str
+        Plugins of the run, as given to ``-p``. A run directory loads no plugins by itself.
+    cache : str, optional
+        URL of the remote cache that the run was made with. The cache is not contacted otherwise.
 
     Raises
     ------
     RunError
-        If the path is not a run directory, or another process works on the run.
+        If the path is not a run directory, another process works on the run, or the run needs a
+        plugin that `plugins` does not name.
     """
-    from .runs.run import Run
+    from .runs.trust import check_named, confirmed_config
     from .workflows.experiment import resume_experiment
 
     check_whole_or_none(1, jobs=jobs)
-    opened = Run.open(Path(run))
+    opened = _opened(run, plugins)
+    requested = opened.record.config
+    check_named(opened.path, requested.plugins, texts("plugins", plugins))
+    config, left_out = confirmed_config(requested, cache, {})
+    for line in left_out:
+        warnings.warn(line, stacklevel=2)
     return _shown(
-        lambda observer: resume_experiment(opened, jobs=jobs, observer=observer, report=report),
+        lambda observer: resume_experiment(
+            opened, config, jobs=jobs, observer=observer, report=report
+        ),
         opened.path,
         quiet,
     )
 
 
-def load(run: PathLike) -> RunResult:
+def _opened(run: PathLike, plugins: Names) -> Run:
+    """Open a run directory with the plugins that the user names."""
+    from .runs.run import Run
+
+    return Run.open(Path(run)).with_plugins(texts("plugins", plugins))
+
+
+def load(run: PathLike, *, plugins: Names = ()) -> RunResult:
     """Read the results of a finished run.
 
     Parameters
     ----------
     run : path
         Run directory.
+    plugins : str or sequence of str
+        Plugins of the run, as given to ``-p``. A run directory loads no plugins by itself.
 
     Raises
     ------
@@ -281,10 +310,9 @@ def load(run: PathLike) -> RunResult:
         If the path is not a run directory, or the run is not finished.
     """
     from .runs.result import RunResult
-    from .runs.run import Run
 
     path = Path(run)
-    opened = Run.open(path)
+    opened = _opened(path, plugins)
     if not opened.is_complete():
         raise RunError(
             f"The run {path} is not finished: it has no results yet.",
@@ -308,7 +336,9 @@ def _shown(work: Callable[[Observer], RunResult], path: Path, quiet: bool) -> Ru
             raise
 
 
-def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) -> Diagnosis:
+def diagnose(
+    run: PathLike, *, thresholds: Mapping[str, float] | None = None, plugins: Names = ()
+) -> Diagnosis:
     """Find out why fusion fails, as ``fusion diagnose RUN`` does.
 
     The diagnosis uses training and validation clips, never test clips.
@@ -320,6 +350,8 @@ def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) ->
     thresholds : mapping, optional
         Values of thresholds that differ from their defaults, by name
         (docs/reference/diagnosis.md).
+    plugins : str or sequence of str
+        Plugins of the run, as given to ``-p``. A run directory loads no plugins by itself.
 
     Returns
     -------
@@ -338,7 +370,8 @@ def diagnose(run: PathLike, *, thresholds: Mapping[str, float] | None = None) ->
     from .analysis.diagnosis import diagnose as judge_run
     from .runs.trainings import open_trained
 
-    return judge_run(open_trained(Path(run)), _thresholds(thresholds))
+    trained = open_trained(Path(run)).with_plugins(texts("plugins", plugins))
+    return judge_run(trained, _thresholds(thresholds))
 
 
 def repair(
@@ -351,6 +384,7 @@ def repair(
     out: PathLike | None = None,
     jobs: int | None = None,
     quiet: bool = False,
+    plugins: Names = (),
 ) -> Repair:
     """Improve a fused model by trying remedies, step by step, as ``fusion repair RUN`` does.
 
@@ -376,6 +410,8 @@ def repair(
         Number of parallel processes.
     quiet : bool
         Whether to hide progress.
+    plugins : str or sequence of str
+        Plugins of the run, as given to ``-p``. A run directory loads no plugins by itself.
 
     Returns
     -------
@@ -391,11 +427,10 @@ def repair(
         If the base run can't be trained.
     """
     from .display.repair import RepairDisplay
-    from .runs.run import Run
     from .workflows.repair import RepairRequest, Target
     from .workflows.repair import repair as repair_run
 
-    source = Run.open(Path(run))
+    source = _opened(run, plugins)
     request = RepairRequest(
         Target(target if isinstance(target, str) else f"{target:g}"),
         (steps,) if isinstance(steps, str) else tuple(steps),
@@ -447,7 +482,7 @@ def explain(
     jobs : int >= 1
         Number of folds to explain in parallel processes; with 1, all work is done in this process.
     plugins : str or sequence of str
-        Plugins to load in addition to the plugins of the run, as given to ``-p``.
+        Plugins of the run, as given to ``-p``. A run directory loads no plugins by itself.
 
     Returns
     -------
@@ -462,11 +497,8 @@ def explain(
         If the run has no such model, modality or axis.
     """
     from .analysis.explain import explain as explain_run
-    from .runs.run import Run
 
-    opened = Run.open(Path(run))
-    if more := texts("plugins", plugins):
-        opened = opened.with_plugins([*opened.config.plugins, *more])
+    opened = _opened(run, plugins)
     return explain_run(opened, model=model, part=part, axes=axes, device=device,
                        permutations=permutations, jobs=jobs)  # fmt: skip
 

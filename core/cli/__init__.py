@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,6 +27,7 @@ from .output import warn
 
 if TYPE_CHECKING:
     from ..registry.provenance import Guilt
+    from ..registry.registry import Registry
     from ..runs.run import Run
 
 # Module of each command, and the summary of the command in `fusion --help`.
@@ -185,19 +187,46 @@ def _interrupted(error: BaseException) -> int:
 
 
 def open_run(ctx: click.Context, path: str) -> Run:
-    """Open the run at `path`, with the plugins of the run and of this command's options."""
+    """Open the run at `path`, with the plugins of this command's options.
+
+    Raises
+    ------
+    RunError
+        If the run needs a plugin that the options do not name.
+    """
     from ..runs.run import Run
 
     run = Run.open(Path(path))
-    run.registry = registry_from(ctx, run.config.plugins)
+    run.registry = registry_of_stored(ctx, run.path, run.config.plugins)
     return run
 
 
-def registry_from(ctx: click.Context, more: tuple[str, ...] = (), *, silent: bool = False) -> Any:
+def registry_of_stored(ctx: click.Context, folder: Path, stored: tuple[str, ...]) -> Registry:
+    """Return a registry for the folder of a run, which requests the plugins in `stored`.
+
+    Raises
+    ------
+    RunError
+        If the folder requests a plugin that the options of this command do not name.
+    """
+    from ..runs.trust import confirmed_requests
+
+    blocks = confirmed_requests(folder, stored, requests_of(ctx)["plugins"])
+    return registry_from(ctx, blocks)
+
+
+def named_plugins(ctx: click.Context) -> str:
+    """Return the options that name this command's plugins, to be repeated when work is resumed."""
+    return "".join(f" -p {shlex.quote(request)}" for request in requests_of(ctx)["plugins"])
+
+
+def registry_from(
+    ctx: click.Context, more: tuple[str, ...] = (), *, silent: bool = False
+) -> Registry:
     """Return a registry built from this command's plugin options.
 
     Broken and deprecated plugins are reported on standard error. With `silent`, nothing is
-    reported. `more` are further plugin requests, such as the requests stored with a run.
+    reported. `more` are further plugin requests.
     """
     from ..registry.registry import Registry
 
@@ -222,8 +251,7 @@ def refuse_with_resume(ctx: click.Context, allowed: set[str], work: str) -> None
     from ..contracts.errors import UserError
 
     refused = _options_beside(ctx, allowed)
-    options = requests_of(ctx)
-    refused += ["-p"] * bool(options["plugins"]) + ["--strict-plugins"] * options["strict"]
+    refused += ["--strict-plugins"] * requests_of(ctx)["strict"]
     if refused:
         raise UserError(
             f"{refused[0]} can't be given with --resume: a resumed {work} keeps its options.",

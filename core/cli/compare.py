@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..runs.request import config_from, parse_features
-from . import plugin_options, refuse_with_resume, registry_from
-from .options import data_options, outcome_options, split_option, training_options, tune_option
+from . import named_plugins, plugin_options, refuse_with_resume, registry_from, registry_of_stored
+from .options import (
+    data_options,
+    outcome_options,
+    requests_of,
+    split_option,
+    training_options,
+    tune_option,
+)
 from .output import dated_folder, echo_json, resumable
 
 if TYPE_CHECKING:
@@ -59,20 +66,22 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion compare --strategies all --balancers all --budget 2h --data PATH
     """
     from ..display.compare import CompareDisplay, print_comparisons
+    from ..runs.trust import check_named
     from ..workflows.compare import read_request, run_comparison
 
     if options["resume"]:
         refuse_with_resume(ctx, _WITH_RESUME, "comparison")
         out = Path(options["resume"])
         request = read_request(out)
-        registry = registry_from(ctx, request.config.plugins)
+        check_named(out, request.config.plugins, requests_of(ctx)["plugins"])
+        registry = registry_of_stored(ctx, out, request.config.plugins)
     else:
         registry = registry_from(ctx)
         request = _request(options, registry)
         out = dated_folder(options["out"], "compare")
     with (
         CompareDisplay(quiet=options["quiet"] or options["as_json"]) as display,
-        resumable(out / "compare.json", f"fusion compare --resume {out}"),
+        resumable(out / "compare.json", f"fusion compare --resume {out}{named_plugins(ctx)}"),
     ):
         comparisons = run_comparison(request, out, registry, jobs=options["jobs"], observer=display)
     if options["as_json"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from . import plugin_options, registry_from
+from . import plugin_options, registry_of_stored
 from .options import requests_of
 from .output import warn
 
@@ -40,11 +40,11 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], out: str | None) -> in
     else:
         run = Run.open(paths[0])
         try:
-            run.registry = registry_from(ctx, run.config.plugins)
+            run.registry = registry_of_stored(ctx, run.path, run.config.plugins)
         except FusionError as error:
             if requests_of(ctx)["plugins"]:
                 raise
-            warn(error.message)
+            warn(" ".join(filter(None, (error.message, error.hint))))
         written = write_report(run, file)
     click.echo(f"report: {written}")
     return 0

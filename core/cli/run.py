@@ -15,18 +15,21 @@ from ..contracts.errors import FusionError
 from ..runs.execution.worker_pools import same_processes
 from ..runs.request import config_from
 from ..toolkit.torchrun import started_by_torchrun
-from . import plugin_options, refuse_with_resume, registry_from
+from . import named_plugins, open_run, plugin_options, refuse_with_resume, registry_from
 from .options import (
     data_options,
     method_options,
     outcome_options,
+    requests_of,
     split_option,
     training_options,
     tune_option,
 )
-from .output import echo_json, resumable
+from .output import echo_json, resumable, warn
 
 if TYPE_CHECKING:
+    from ..runs.config import RunConfig
+    from ..runs.run import Run
     from ..workflows.experiment import RunResult
 
 
@@ -99,12 +102,11 @@ def _one_of_several(ctx: click.Context, options: Mapping[str, Any]) -> int:
 
 def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     from ..display.run import Display, print_result
-    from ..runs.run import Run
     from ..workflows.experiment import new_run_path, resume_experiment, run_experiment
 
     if options["resume"]:
         out = Path(options["resume"])
-        run = partial(resume_experiment, Run.open(out))
+        run = partial(resume_experiment, *_resumed(ctx, out, options))
     else:
         registry = registry_from(ctx)
         config = config_from(options, registry)
@@ -113,7 +115,7 @@ def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     report, quiet = not options["no_report"], options["quiet"] or options["as_json"]
     with (
         Display(quiet=quiet) as display,
-        resumable(out / "run.json", f"fusion run --resume {out}"),
+        resumable(out / "run.json", f"fusion run --resume {out}{named_plugins(ctx)}"),
     ):
         result = run(jobs=options["jobs"], observer=display, report=report)
     if options["as_json"]:
@@ -129,8 +131,26 @@ def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     return 0
 
 
-# Parameters that may be given with --resume. The run directory stores all other parameters.
-_WITH_RESUME = {"resume", "jobs", "require_gain", "no_report", "as_json", "quiet"}
+# Parameters that may be given with --resume. The run directory stores all other parameters; the
+# cache and the settings of trackers only confirm what the run directory requests.
+_WITH_RESUME = {"resume", "jobs", "require_gain", "no_report", "as_json", "quiet", "cache",
+                "settings"}  # fmt: skip
+
+
+def _resumed(ctx: click.Context, out: Path, options: Mapping[str, Any]) -> tuple[Run, RunConfig]:
+    """Return the run to resume, and its configuration with the places that the user confirmed."""
+    from ..registry.parameters import parse_settings
+    from ..runs.run import Run
+    from ..runs.trust import check_named, confirmed_config
+
+    requested = Run.open(out).record.config
+    check_named(out, requested.plugins, requests_of(ctx)["plugins"])
+    run = open_run(ctx, str(out))
+    settings = parse_settings(options["settings"])
+    config, warnings = confirmed_config(requested, options["cache"], settings)
+    for line in warnings:
+        warn(line)
+    return run, config
 
 
 def _as_json(result: RunResult) -> dict[str, Any]:

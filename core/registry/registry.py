@@ -57,6 +57,11 @@ class Entry:
         return "branch.MODALITY" if self.kind == "branch" else self.name
 
 
+def environment_requests() -> list[str]:
+    """Return the plugin requests in the environment variable ``FUSION_PLUGINS``."""
+    return [r.strip() for r in os.environ.get(ENVIRONMENT, "").split(",") if r.strip()]
+
+
 class Registry:
     """Registry of all plugins that could be loaded, by kind and name.
 
@@ -87,8 +92,9 @@ class Registry:
     """
 
     def __init__(self, requests: Sequence[str] = (), *, strict: bool = False) -> None:
-        environment = [r.strip() for r in os.environ.get(ENVIRONMENT, "").split(",") if r.strip()]
-        self.requests = tuple(dict.fromkeys(_absolute(r) for r in [*environment, *requests]))
+        self.requests = tuple(
+            dict.fromkeys(_absolute(r) for r in [*environment_requests(), *requests])
+        )
         self.problems: list[Problem] = []
         self.deprecations: list[Deprecation] = []
         self.blocked: list[Source | Entry] = []

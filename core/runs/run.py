@@ -57,12 +57,15 @@ from ..toolkit.signal import Signal
 from .config import RunConfig
 from .record import Member, RunRecord
 from .signals_file import SIGNALS, read_signals, signal_rows
+from .trust import registry_of, without_places
 
 RECORD = "run.json"
 CLIPS = "clips.csv"
 WINDOWS = "windows.csv"
 RESULTS = "results.json"
 WEIGHTS = "model.safetensors"
+Location = tuple[Path, tuple[str, ...]]
+"""Path of a run directory, and the plugin requests of its registry; for another process."""
 _LOCK = ".lock"
 _CLIP_COLUMNS = ("name", "corpus", "speaker", "label", "key", "path", "start", "end")
 _ABSENT = "absent"  # column of missing modalities; omitted if no clip lacks a modality
@@ -204,8 +207,8 @@ class Run(OutputFolder):
     Parameters
     ----------
     registry : Registry, optional
-        Registry that holds the run's plugins; by default, a registry made from the plugins that
-        run.json lists.
+        Registry that holds the run's plugins; by default, a registry of the installed plugins. An
+        error is raised if run.json lists other plugins (:mod:`fusion.core.runs.trust`).
     """
 
     def __init__(self, path: Path, registry: Registry | None = None) -> None:
@@ -275,23 +278,33 @@ class Run(OutputFolder):
 
     @property
     def config(self) -> RunConfig:
-        """Configuration that was requested for the run."""
-        return self.record.config
+        """Configuration of the run, without places that a run directory can't choose.
+
+        ``record.config`` has the configuration as requested. See
+        :func:`~fusion.core.runs.trust.without_places`.
+        """
+        return without_places(self.record.config)
 
     @cached_property
     def registry(self) -> Registry:
         """Registry that holds the run's plugins."""
-        return self._registry or Registry(self.config.plugins)
+        return self._registry or registry_of(self.path, self.record.config.plugins)
 
-    def with_plugins(self, requests: Sequence[str]) -> Run:
-        """Return the run with a registry of the plugins in `requests`.
+    def with_plugins(self, named: Sequence[str]) -> Run:
+        """Return the run with the plugins that the user named, in addition to installed plugins.
 
-        The list `requests` may come from another process. If `requests` equals the requests of the
-        registry, the run itself is returned.
+        Raises
+        ------
+        RunError
+            If the run needs a plugin that the user did not name.
         """
-        if tuple(requests) == self.registry.requests:
-            return self
-        return Run.open(self.path, Registry(requests))
+        stored = self.record.config.plugins
+        return Run.open(self.path, registry_of(self.path, stored, named)) if named else self
+
+    @property
+    def location(self) -> Location:
+        """Path and plugin requests, with which another process opens the run."""
+        return self.path.absolute(), self.registry.requests
 
     @cached_property
     def data(self) -> RunData:

@@ -257,7 +257,7 @@ class _Work:
         trainings = [t for t in trainings_of(run) if t.fold == 0]
         # The fused model comes last, because the fused model may start from the baselines.
         for training in sorted(trainings, key=lambda t: t.model == FUSED):
-            future = pool.submit(relay, in_worker, train_one, run.path, training, 1)
+            future = pool.submit(relay, in_worker, train_one, run.location, training, 1)
             wait([future])
             self._raise_failure(future, training, run)
         seconds = {
@@ -327,7 +327,7 @@ class _Work:
         """Train each modality alone on every fold and seed, then train the equal-steps controls."""
 
         def submit(task: tuple[Run, Training]) -> Future[Any]:
-            return pool.submit(relay, in_worker, train_one, task[0].path, task[1], workers)
+            return pool.submit(relay, in_worker, train_one, task[0].location, task[1], workers)
 
         for phase in (_modalities_of, controls_of):
             todo = deque(
@@ -355,10 +355,10 @@ class _Work:
                 todo.append(_Task(cell, seed, None))
 
         def submit(task: _Task) -> Future[Any]:
-            path = self.cells[task.cell, task.seed].path
+            location = self.cells[task.cell, task.seed].location
             if task.training is None:
-                return pool.submit(relay, in_worker, conclude_cell, path)
-            return pool.submit(relay, in_worker, train_one, path, task.training, workers)
+                return pool.submit(relay, in_worker, conclude_cell, location)
+            return pool.submit(relay, in_worker, train_one, location, task.training, workers)
 
         for task, future in carried_out(todo, submit, workers):
             cell, seed, training = task

@@ -141,7 +141,7 @@ def run_plan(
         observer.warned(message)
     with Run.create(out, registry) as run:
         prepare_run(run, plan, jobs=jobs, observer=observer)
-        return _finish(run, jobs, observer, report=report)
+        return _finish(run, plan.config, jobs, observer, report=report)
 
 
 def prepare_run(
@@ -221,6 +221,7 @@ def _parallel_trainings(jobs: int | None, config: RunConfig) -> int:
 
 def resume_experiment(
     run: Run,
+    confirmed: RunConfig | None = None,
     *,
     jobs: int | None = None,
     observer: Observer | None = None,
@@ -228,21 +229,41 @@ def resume_experiment(
 ) -> RunResult:
     """Resume a run: keep finished trainings, and continue others from their last epoch.
 
+    Parameters
+    ----------
+    confirmed : RunConfig, optional
+        Configuration with the remote cache and the trackers that the user confirmed; by default
+        without a remote cache and without trackers that send results to another place
+        (:mod:`fusion.core.runs.trust`).
+
     Raises
     ------
     RunError
         If another process works on the run.
     """
+    confirmed = confirmed or run.config
     register_run(FeatureCache(run.config.cache), run.path)  # the run directory may have been moved
-    return _finish(run, jobs, observer or Observer(), report=report)
+    if confirmed.cache != run.config.cache and not run.is_complete():
+        _copy_features(run, FeatureCache(confirmed.cache))
+    return _finish(run, confirmed, jobs, observer or Observer(), report=report)
 
 
-def _finish(run: Run, jobs: int | None, observer: Observer, *, report: bool) -> RunResult:
+def _copy_features(run: Run, cache: FeatureCache) -> None:
+    """Copy the features of a run that are missing here from the cache of another machine."""
+    for name, feature in run.record.features.items():
+        fingerprint = feature.fingerprint(name)
+        cache.fetch(fingerprint, cache.missing(fingerprint, run.data.keys_of(name)))
+
+
+def _finish(
+    run: Run, config: RunConfig, jobs: int | None, observer: Observer, *, report: bool
+) -> RunResult:
+    """Finish a run, with the trackers of `config`."""
     if run.is_complete():
         result = RunResult.read(run)
     else:
         with run.locked():
-            result = _train_and_conclude(run, jobs, observer)
+            result = _train_and_conclude(run, config, jobs, observer)
     _add_diagnosis_and_report(run, observer, report=report)
     return result
 
@@ -270,15 +291,16 @@ def _add_diagnosis_and_report(run: Run, observer: Observer, *, report: bool) -> 
             )
 
 
-def _train_and_conclude(run: Run, jobs: int | None, observer: Observer) -> RunResult:
-    config = run.config
+def _train_and_conclude(
+    run: Run, config: RunConfig, jobs: int | None, observer: Observer
+) -> RunResult:
     if config.tune:
         check_installed()
     workers = _parallel_trainings(jobs, config)
     started = time.perf_counter()
     _announce(observer, run, all_trainings(run))
     with closing(_Trackers(make_trackers(config, run.registry), observer)) as trackers:
-        trackers.call("start", run.path, config.to_json())
+        trackers.call("start", run.path, run.record.config.to_json())
 
         def on_epoch(training: Training, record: Mapping[str, Any]) -> None:
             observer.epoch(training, record)

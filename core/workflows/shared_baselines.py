@@ -86,7 +86,7 @@ def _link(source: Path, target: Path) -> None:
 
 def conclude_cell(run: Run) -> None:
     """Select and test the models of one cell, and compute Shapley values, in this process."""
-    shared = Run.open(run.path.parent / BASELINES)
+    shared = Run.open(run.path.parent / BASELINES, run.registry)
     share_predictions(shared, run)
     seconds = sum(
         float(run.summary(t.name)["seconds"]) for t in trainings_of(run) if t.model == FUSED

@@ -70,7 +70,7 @@ def explain(
     check_finished(run)
     spec = _spec(run, model)
     groups = tuple(groups_of_run(run, spec, axes))
-    explain_fold = _ExplainFold(part, groups, permutations, device, run.registry.requests)
+    explain_fold = _ExplainFold(part, groups, permutations, device)
     trainings = [Training(fold, model) for fold in range(len(run.data.splits))]
     processes = jobs if min(jobs, len(trainings)) > 1 else 0
     evidence = in_processes(explain_fold, run, trainings, processes, lambda: None)
@@ -122,10 +122,8 @@ class _ExplainFold:
     groups: tuple[Group, ...]
     permutations: int
     device: str | None
-    plugins: tuple[str, ...]
 
     def __call__(self, run: Run, training: Training, workers: int) -> Evidence:
-        run = run.with_plugins(self.plugins)
         model, features = fold_features(run, training, self.device)
         indices: Indices = getattr(run.data.splits[training.fold], self.part)
         indices = features.complete_clips(indices)

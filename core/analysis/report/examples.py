@@ -15,6 +15,7 @@ from ...contracts import Clip, Extractor, Recording
 from ...contracts.data import default_panels
 from ...contracts.errors import FusionError
 from ...contracts.panels import Panel
+from ...runs.trust import without_places
 from .charts import barcode, curves, diagrams, scattered
 from .drawing import Mark, series_colour
 from .page import Figure, Image
@@ -103,7 +104,7 @@ def _arrays(run: ReadRun, modality: str, chosen: Sequence[int]) -> Array:
     """Load the features of the chosen clips from the cache."""
     assert run.data is not None
     fingerprint = run.record.features[modality].fingerprint(modality)
-    cache = FeatureCache(run.config.cache)
+    cache = FeatureCache(without_places(run.config).cache)
     return cache.open(fingerprint, [run.data.shown(modality, i).key for i in chosen]).load()
 
 

@@ -49,7 +49,7 @@ from ..balancing import (
 from ..config import RunConfig
 from ..feature_changes import check_unchanged
 from ..plan import make_extractors
-from ..run import WEIGHTS, Run
+from ..run import WEIGHTS, Location, Run
 from ..search_space import Settings, search_of, tuned_config, tuned_spec
 from ..trainings import CONTROL, FUSED, Training, control_modality, settings_of, spec_of
 from .tuning import rewind, tune
@@ -60,14 +60,15 @@ T = TypeVar("T")
 
 
 @lru_cache(maxsize=1)
-def opened(path: Path) -> Run:
-    """Open the run at `path`; the process keeps the last run open for its next trainings."""
-    return Run.open(path)
+def opened(location: Location) -> Run:
+    """Open the run at `location`; the process keeps the last run open for its next trainings."""
+    path, requests = location
+    return Run.open(path, Registry(requests))
 
 
-def in_worker(function: Callable[..., T], path: Path, *arguments: Any) -> T:
-    """Call ``function(run, *arguments)`` in a worker, which receives only the run's path."""
-    return function(opened(path), *arguments)
+def in_worker(function: Callable[..., T], location: Location, *arguments: Any) -> T:
+    """Call ``function(run, *arguments)`` in a worker, which receives only the run's location."""
+    return function(opened(location), *arguments)
 
 
 def features_of(

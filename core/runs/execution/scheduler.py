@@ -108,15 +108,15 @@ def _train_together(run: Run, trainings: Sequence[Training], meanwhile: Callable
     """
     distributed.refuse_trials(run.config.tune)
     for training in trainings:
-        distributed.send_task((run.path.absolute(), training))
+        distributed.send_task((run.location, training))
         train_one(run, training, distributed.processes_on_machine())
         meanwhile()
 
 
 def follow() -> None:
     """Take part in the trainings of a run that another process leads, until the run is done."""
-    for path, training in distributed.received_tasks():
-        in_worker(train_one, path, training, distributed.processes_on_machine())
+    for location, training in distributed.received_tasks():
+        in_worker(train_one, location, training, distributed.processes_on_machine())
 
 
 def phases_of(run: Run, todo: Sequence[Training]) -> list[list[Training]]:
@@ -149,7 +149,7 @@ def in_processes(
     workers = min(jobs, len(trainings))
     with worker_pool(jobs) as pool:
         futures: dict[Future[Any], Training] = {
-            pool.submit(relay, in_worker, function, run.path, training, workers): training
+            pool.submit(relay, in_worker, function, run.location, training, workers): training
             for training in trainings
         }
         pending = set(futures)

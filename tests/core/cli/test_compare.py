@@ -234,7 +234,7 @@ def test_a_folder_with_other_contents_is_refused(compared, corpus, cache, tmp_pa
     assert run_cli(["compare", "--resume", str(compared), "--folds", "4"]) == 2
     assert "--folds can't be given with --resume" in capsys.readouterr().err
     assert run_cli(["-p", "no:gated", "compare", "--resume", str(compared)]) == 2
-    assert "-p can't be given with --resume" in capsys.readouterr().err
+    assert "-p no:gated: the plugin is not part of the run" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert run_cli(options(corpus, cache, "--out", str(tmp_path))) == 2
     assert "already exists and is not empty" in capsys.readouterr().err

@@ -295,12 +295,13 @@ def test_a_record_that_is_no_json_object_is_reported_when_the_run_is_opened(tmp_
         Run.open(tmp_path)
 
 
-def test_a_run_uses_its_stored_plugins_or_requested_ones(tmp_path):
+def test_a_run_has_its_stored_blocks_and_the_plugins_that_the_user_names(tmp_path):
     run = begun(tmp_path, config=RunConfig(("demo",), plugins=("no:gated",)))
     assert run.registry.requests == ("no:gated",)
-    assert run.with_plugins(["no:gated"]) is run
+    assert run.location == (tmp_path, ("no:gated",))
+    assert run.with_plugins([]) is run
     other = run.with_plugins(["no:concat"])
-    assert other.registry.requests == ("no:concat",) and other.path == run.path
+    assert other.registry.requests == ("no:gated", "no:concat") and other.path == run.path
     given_registry = Registry()
     assert Run.open(tmp_path, given_registry).registry is given_registry
 

@@ -50,8 +50,8 @@ def test_undefined_figures_are_written_as_null():
 
 def test_a_worker_opens_a_run_only_once(made):
     jobs.opened.cache_clear()
-    first = in_worker(lambda run, *given: (run, given), made.path, 1, "x")
-    again = in_worker(lambda run: run, made.path)
+    first = in_worker(lambda run, *given: (run, given), made.location, 1, "x")
+    again = in_worker(lambda run: run, made.location)
     assert first == (again, (1, "x")) and again.record == made.record
     jobs.opened.cache_clear()
 
