@@ -183,12 +183,12 @@ def confirmed_config(
             )
         else:
             safe = replace(safe, cache=cache)
-    kept = []
+    trackers = []
     for tracker in config.trackers:
         places = places_of(config, tracker)
         open_places = {n: v for n, v in places.items() if n not in settings.get(tracker, {})}
         if not open_places:
-            kept.append(tracker)
+            trackers.append(tracker)
             continue
         options = " ".join(
             f"--set {shlex.quote(f'{tracker}.{name}={value}')}" for name, value in places.items()
@@ -197,4 +197,4 @@ def confirmed_config(
             f"The tracker {tracker} is left out, because the run directory chooses where it sends "
             f"the results. To use the tracker: {options}"
         )
-    return replace(safe, trackers=tuple(kept)), warnings
+    return replace(safe, trackers=tuple(trackers)), warnings
