@@ -1,6 +1,6 @@
 """Metrics of predictions: UAR, accuracy, macro-F1, likelihood, calibration.
 
-UAR, accuracy and macro-F1 accept batches of confusion matrices, because the bootstrap and the
+UAR, accuracy and macro-F1 accept batches of confusion matrices, because the jackknife and the
 permutation test of :mod:`fusion.core.toolkit.intervals` need thousands of matrices.
 """
 

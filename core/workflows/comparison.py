@@ -19,7 +19,7 @@ from ..runs.outcome.selection import ENSEMBLE, Selection
 from ..runs.outcome.test_predictions import SavedPredictions
 from ..runs.run import Run
 from ..runs.trainings import CONTROL, FUSED, trainings_of
-from ..toolkit.intervals import Comparison, Interval, bootstrap_interval, holm, paired_comparison
+from ..toolkit.intervals import Comparison, Interval, holm, jackknife_interval, paired_comparison
 from ..toolkit.metrics import Floats, uar
 from .grid import Cell, Request
 
@@ -234,10 +234,10 @@ class _Summary:
         sources |= {CONTROL: controlled} if controlled is not None else {}
         sources[ENSEMBLE] = first
         references = {
-            name: bootstrap_interval(self._confusions(cell, name), mean_uar)
+            name: jackknife_interval(self._confusions(cell, name), mean_uar)
             for name, cell in sources.items()
         }
-        references[ORACLE] = bootstrap_interval(self._oracle(first), mean_uar)
+        references[ORACLE] = jackknife_interval(self._oracle(first), mean_uar)
         against = self._tests(fused, single, self._confusions(first, ENSEMBLE))
         ranks = self._ranks()
         rows = tuple(
@@ -250,7 +250,7 @@ class _Summary:
             means,
             best_single,
             max(rows, key=lambda row: row.val_uar),
-            bootstrap_interval(chosen, mean_uar),
+            jackknife_interval(chosen, mean_uar),
             paired_comparison(chosen, single, mean_uar),
             missing,
             len(single),
@@ -335,7 +335,7 @@ class _Summary:
         reads = self.reads[cell]
         return Row(
             cell,
-            bootstrap_interval(confusions, mean_uar),
+            jackknife_interval(confusions, mean_uar),
             self._val(cell, FUSED),
             rank,
             against,
@@ -385,6 +385,6 @@ class _Summary:
 
 
 def mean_uar(confusions: npt.NDArray[Any]) -> Floats:
-    """Return the mean UAR over K seeds, shape (R,), of R resamples of shape (R, K, C, C)."""
+    """Return the mean UAR over K seeds, shape (R,), of R matrices of shape (R, K, C, C)."""
     means: Floats = uar(confusions).mean(axis=-1)
     return means

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ...data.dataset import RunData
 from ...runs.outcome.results import finite
 from ...runs.outcome.selection import uar_of
-from ...toolkit.intervals import Comparison, Interval, bootstrap_interval, paired_comparison
+from ...toolkit.intervals import Comparison, Interval, jackknife_interval, paired_comparison
 from ...toolkit.metrics import confusion_by_group, nll, uar
 from ...toolkit.shapley import shapley_values
 from .evidence import Evidence
@@ -199,7 +199,7 @@ def summarise(
         permutations=evidence[0].permuted.shape[1],
         classes=data.classes,
         modalities=tuple(modalities),
-        uar=bootstrap_interval(confusion, uar),
+        uar=jackknife_interval(confusion, uar),
         log_probability=-nll(np.exp(log_probs), targets),
         uar_shapley=_uar_shapley(evidence, targets, modalities, len(data.classes)),
         true=true,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ...contracts import Clip
 from ...data.dataset import RunData
 from ...data.speakers import is_unknown
-from ...toolkit.intervals import Comparison, Interval, bootstrap_interval, paired_comparison
+from ...toolkit.intervals import Comparison, Interval, jackknife_interval, paired_comparison
 from ...toolkit.metrics import accuracy, confusion_by_group, macro_f1, uar
 from ...toolkit.run_files import as_type
 from ...training.inference import Predictions
@@ -220,8 +220,8 @@ def _model_result(
     ]
     return ModelResult(
         name,
-        bootstrap_interval(confusion, uar),
-        bootstrap_interval(confusion, accuracy),
+        jackknife_interval(confusion, uar),
+        jackknife_interval(confusion, accuracy),
         float(macro_f1(confusion.sum(axis=0))),
         float(np.mean(val)),
         tuple(folds),

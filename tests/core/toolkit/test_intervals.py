@@ -11,9 +11,8 @@ from scipy import stats
 
 from fusion.core.toolkit.intervals import (
     Comparison,
-    Interval,
-    bootstrap_interval,
     holm,
+    jackknife_interval,
     paired_comparison,
 )
 from fusion.core.toolkit.metrics import accuracy, macro_f1, uar
@@ -46,15 +45,6 @@ RIGHT = np.array([[5, 0], [0, 5]])
 WRONG = np.array([[0, 5], [5, 0]])
 
 
-class SameDraws(np.random.Generator):
-    """Generator that draws, in scipy's bootstrap, the speakers that `intervals` draws."""
-
-    def integers(self, low, high, size, **rest):
-        resamples, groups = size
-        counts = self.multinomial(groups, np.full(groups, 1 / groups), size=resamples)
-        return np.stack([np.repeat(np.arange(groups), row) for row in counts])
-
-
 class SameSwaps(np.random.Generator):
     """Generator that swaps, in scipy's permutation test, the models that `intervals` swaps."""
 
@@ -63,107 +53,117 @@ class SameSwaps(np.random.Generator):
         return np.stack([swapped, 1 - swapped], axis=-1)  # (R, S, 2)
 
 
-# -- the bootstrap -------------------------------------------------------------------
+# -- the jackknife -------------------------------------------------------------------
 
 
-def test_two_speakers_by_hand():
-    # Resamples have only right speakers (1/4), one of each (1/2), or only wrong (1/4): UAR 1, 0.5,
-    # 0.
-    confusions = np.stack([RIGHT, WRONG])
-    assert bootstrap_interval(confusions) == Interval(0.5, 0.0, 1.0, 0.95, 2)
-    assert bootstrap_interval(confusions, level=0.3) == Interval(0.5, 0.5, 0.5, 0.3, 2)
+def test_three_speakers_by_hand():
+    """Right clips 2, 3 and 4 of 10 in each of two classes, so the UAR is 0.3."""
+    confusions = matrices(np.array([[2, 2], [3, 3], [4, 4]]), 10)
+    result = jackknife_interval(confusions)
+    log_odds = [math.log(p / (1 - p)) for p in (0.35, 0.3, 0.25)]  # without each speaker
+    mean = sum(log_odds) / 3
+    error = math.sqrt(2 / 3 * sum((x - mean) ** 2 for x in log_odds))
+    half = 4.302652729911275 * error  # the quantile of Student's t with 2 degrees of freedom
+    middle = math.log(0.3 / 0.7)
+    expected = [1 / (1 + math.exp(-(middle + sign * half))) for sign in (-1, 1)]
+    assert result.value == pytest.approx(0.3)
+    assert [result.low, result.high] == pytest.approx(expected, rel=1e-9)
+    assert (result.level, result.groups) == (0.95, 3)
+
+
+def test_speakers_of_different_sizes_have_fewer_degrees_of_freedom():
+    """10, 10 and 40 clips: E = 60**2 / 1800 = 2; harmonic mean of 2 and 1 is 4/3."""
+    a = np.concatenate([matrices(np.array([[1, 4], [3, 3]]), 5),
+                        matrices(np.array([[11, 9]]), 20)])  # fmt: skip
+    b = np.concatenate([matrices(np.array([[2, 4], [1, 3]]), 5),
+                        matrices(np.array([[10, 10]]), 20)])  # fmt: skip
+    result = paired_comparison(a, b, accuracy)
+    without = [float(accuracy(np.delete(a, s, 0).sum(0)) - accuracy(np.delete(b, s, 0).sum(0)))
+               for s in range(3)]  # fmt: skip
+    error = math.sqrt(2 / 3 * sum((x - np.mean(without)) ** 2 for x in without))
+    half = stats.t.ppf(0.975, 4 / 3) * error
+    assert result.high - result.difference == pytest.approx(half)
+    assert result.difference - result.low == pytest.approx(half)
+
+
+def test_the_accuracy_of_equal_speakers_has_the_interval_of_the_t_test():
+    """The jackknife error of a mean is the usual one; the difference has no transformation."""
+    a, b = simulate(np.random.default_rng(4), 12, models=2)
+    result = paired_comparison(a, b, accuracy)
+    reference = stats.ttest_rel(accuracy(a), accuracy(b)).confidence_interval()
+    assert result.p_value < 0.05 or reference.low <= 0 <= reference.high
+    assert [result.low, result.high] == pytest.approx([reference.low, reference.high])
 
 
 def test_equal_speakers_have_an_interval_of_no_width():
     confusions = np.stack([matrices(np.array([[2, 3]]), 5)[0]] * 7)
-    assert bootstrap_interval(confusions) == Interval(0.5, 0.5, 0.5, 0.95, 7)
+    result = jackknife_interval(confusions)
+    assert [result.value, result.low, result.high] == pytest.approx([0.5] * 3)
 
 
-def test_undefined_resamples_are_ignored():
+@pytest.mark.parametrize(("matrix", "score"), [(RIGHT, 1.0), (WRONG, 0.0)])
+def test_a_perfect_score_is_uncertain_by_half_a_clip(matrix, score):
+    result = jackknife_interval(np.stack([matrix] * 4))  # 40 clips
+    assert result.value == score
+    ends = [1 - 1 / 80, 1.0] if score else [0.0, 1 / 80]
+    assert [result.low, result.high] == pytest.approx(ends)
+
+
+def test_a_score_that_rests_on_one_speaker_has_no_interval():
     def recall_of_class_1(confusion):
         with np.errstate(invalid="ignore"):
             return confusion[:, 1, 1] / confusion[:, 1].sum(axis=1)
 
     with_class_1 = np.array([[1, 0], [1, 3]])
     without = np.array([[4, 1], [0, 0]])
-    result = bootstrap_interval(np.stack([with_class_1, without, without]), recall_of_class_1)
-    assert result == Interval(0.75, 0.75, 0.75, 0.95, 3)
+    result = jackknife_interval(np.stack([with_class_1, without, without]), recall_of_class_1)
+    assert result.value == 0.75
+    assert math.isnan(result.low) and math.isnan(result.high)
 
 
 @pytest.mark.parametrize("groups", [0, 1])
 def test_too_few_groups_for_an_interval(groups):
-    result = bootstrap_interval(np.stack([RIGHT] * 2)[:groups])
+    result = jackknife_interval(np.stack([RIGHT] * 2)[:groups])
     assert math.isnan(result.low)
     assert math.isnan(result.high)
     assert result.groups == groups
     assert math.isnan(result.value) if groups == 0 else result.value == 1.0
 
 
-def test_groups_without_clips_have_nan():
-    result = bootstrap_interval(np.zeros((3, 2, 2), dtype=np.int64))
+def test_groups_without_clips_do_not_count():
+    empty = np.zeros((2, 2, 2), dtype=np.int64)
+    (confusions,) = simulate(np.random.default_rng(0), 5)
+    more = np.concatenate([confusions, np.zeros((2, 6, 6), dtype=np.int64)])
+    assert jackknife_interval(more) == jackknife_interval(confusions)
+    result = jackknife_interval(empty)
+    assert result.groups == 0
     assert all(map(math.isnan, (result.value, result.low, result.high)))
 
 
-def test_same_seed_same_interval():
-    (confusions,) = simulate(np.random.default_rng(0), 10)
-    first = bootstrap_interval(confusions, seed=3)
-    assert bootstrap_interval(confusions, seed=3) == first
-    assert bootstrap_interval(confusions, seed=4) != first
-    assert first.low < first.value < first.high
-
-
-@pytest.mark.parametrize("statistic", SCORES)
-def test_equal_to_scipys_bootstrap(statistic):
-    """The interval equals scipy's percentile interval of the same draws of speakers."""
-    (confusions,) = simulate(np.random.default_rng(1), 24)
-    reference = stats.bootstrap(
-        (np.arange(24),),
-        lambda drawn, axis: statistic(confusions[drawn.astype(int)].sum(axis=-3)),
-        n_resamples=2000,
-        vectorized=True,
-        method="percentile",
-        random_state=SameDraws(np.random.PCG64(7)),
-    ).confidence_interval
-    result = bootstrap_interval(confusions, statistic, seed=7)
-    np.testing.assert_allclose([result.low, result.high], reference, rtol=1e-12)
-
-
-def test_near_scipys_bootstrap_of_other_draws():
-    # Speakers have equally many clips, so the accuracy is the mean of their accuracies.
-    (confusions,) = simulate(np.random.default_rng(1), 24)
-    result = bootstrap_interval(confusions, accuracy, resamples=20_000)
-    reference = stats.bootstrap(
-        (accuracy(confusions),),
-        np.mean,
-        n_resamples=20_000,
-        method="percentile",
-        random_state=np.random.default_rng(2),
-    ).confidence_interval
-    width = reference.high - reference.low
-    assert result.low == pytest.approx(reference.low, abs=0.03 * width)
-    assert result.high == pytest.approx(reference.high, abs=0.03 * width)
-
-
-def test_speakers_are_weighted_by_their_clips():
-    # The statistic is computed over all clips of the drawn speakers, and is not a mean of means.
-    big, small = 100 * RIGHT, WRONG
-    result = bootstrap_interval(np.stack([big, small]))
-    assert result.value == pytest.approx(500 / 505)
-    assert (result.low, result.high) == (0.0, 1.0)
+@settings(max_examples=60)
+@given(st.integers(2, 12), st.integers(0, 2**32 - 1), st.sampled_from(SCORES))
+def test_intervals_contain_the_score_and_ignore_the_order_of_speakers(speakers, seed, statistic):
+    rng = np.random.default_rng(seed)
+    (confusions,) = simulate(rng, speakers)
+    result = jackknife_interval(confusions, statistic)
+    other = jackknife_interval(rng.permutation(confusions), statistic)
+    assert 0 <= result.low <= result.value <= result.high <= 1
+    assert [other.low, other.high] == pytest.approx([result.low, result.high])
+    wider = jackknife_interval(confusions, statistic, level=0.99)
+    assert wider.low <= result.low and result.high <= wider.high
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("speakers", "covered"), [(4, 0.82), (10, 0.91), (24, 0.935)])
-def test_coverage_is_as_documented(speakers, covered):
+@pytest.mark.parametrize("speakers", [3, 6, 10, 24])
+def test_coverage_is_as_documented(speakers):
     rng = np.random.default_rng(5)
     truth = float(uar(simulate(rng, 200_000)[0].sum(axis=0)))
     trials = 1500
     inside = 0
     for _ in range(trials):
-        interval = bootstrap_interval(simulate(rng, speakers)[0], resamples=1000)
+        interval = jackknife_interval(simulate(rng, speakers)[0])
         inside += interval.low <= truth <= interval.high
-    error = math.sqrt(covered * (1 - covered) / trials)
-    assert inside / trials == pytest.approx(covered, abs=3 * error + 0.01)
+    assert inside / trials == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / trials) + 0.01)
 
 
 # -- paired comparison ---------------------------------------------------------------
@@ -200,7 +200,7 @@ def pairs(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 @given(pairs(), st.sampled_from(SCORES))
 def test_exact_permutation_equals_brute_force(pair, statistic):
     a, b = pair
-    result = paired_comparison(a, b, statistic, resamples=10)
+    result = paired_comparison(a, b, statistic)
     assert result.p_value == pytest.approx(brute_force_p(a, b, statistic), abs=1e-12)
     assert result.p_value >= 2 / 2 ** len(a)
 
@@ -209,8 +209,8 @@ def test_exact_permutation_equals_brute_force(pair, statistic):
 @given(pairs(), st.sampled_from(SCORES))
 def test_a_comparison_in_the_other_direction(pair, statistic):
     a, b = pair
-    one = paired_comparison(a, b, statistic, resamples=50)
-    other = paired_comparison(b, a, statistic, resamples=50)
+    one = paired_comparison(a, b, statistic)
+    other = paired_comparison(b, a, statistic)
     assert one.difference == -other.difference
     assert one.p_value == other.p_value
     np.testing.assert_allclose([one.low, one.high], [-other.high, -other.low], atol=1e-12)
@@ -249,7 +249,7 @@ def test_equal_to_scipys_permutation_test(speakers, statistic):
         if statistic is not mean_uar:
             a, b = a[:, 0], b[:, 0]
         differences = scipys_differences(a, b, statistic)
-        result = paired_comparison(a, b, statistic, resamples=2)
+        result = paired_comparison(a, b, statistic)
         extreme = np.abs(differences) >= abs(result.difference) - 1e-12
         assert len(differences) == 2**speakers
         assert result.p_value == extreme.mean()
@@ -259,7 +259,7 @@ def test_equal_to_scipys_permutation_test(speakers, statistic):
 def test_equal_to_scipys_permutation_test_with_random_swaps(statistic):
     a, b = simulate(np.random.default_rng(0), 20, models=2)
     differences = scipys_differences(a, b, statistic, seed=5)
-    result = paired_comparison(a, b, statistic, resamples=2, seed=5)
+    result = paired_comparison(a, b, statistic, seed=5)
     extreme = np.abs(differences) >= abs(result.difference) - 1e-12
     assert len(differences) == 10_000
     assert result.p_value == (1 + extreme.sum()) / 10_001
@@ -309,6 +309,26 @@ def test_the_interval_uses_the_same_speakers_for_both_models():
     )
 
 
+def test_an_interval_contains_0_if_the_p_value_is_not_small():
+    """Five speakers can't give p < 0.05, also if all of them favour the same model."""
+    a, b = np.stack([RIGHT] * 5), np.stack([WRONG] * 5)
+    result = paired_comparison(a, b)
+    assert (result.difference, result.p_value) == (1.0, 2 / 2**5)
+    assert (result.low, result.high) == (0.0, 1.0)
+    reverse = paired_comparison(b, a)
+    assert (reverse.low, reverse.high) == (-1.0, 0.0)
+    assert paired_comparison(a, b, level=0.9).low == 1.0  # p < 0.1
+
+
+@settings(max_examples=60)
+@given(pairs(), st.sampled_from(SCORES), st.sampled_from([0.5, 0.9, 0.95]))
+def test_the_interval_never_excludes_0_against_the_p_value(pair, statistic, level):
+    result = paired_comparison(*pair, statistic, level=level)
+    if result.p_value >= 1 - level and not math.isnan(result.low):
+        assert result.low <= 0 <= result.high
+    assert math.isnan(result.low) or result.low <= result.difference <= result.high
+
+
 def test_models_on_different_clips_are_refused():
     with pytest.raises(ValueError, match="same clips"):
         paired_comparison(np.stack([RIGHT, RIGHT]), np.stack([RIGHT, 2 * RIGHT]))
@@ -334,7 +354,7 @@ def test_p_values_are_uniform_when_models_are_equally_good(speakers, trials):
     def p_values(statistic):
         for _ in range(trials):
             a, b = simulate(rng, speakers, models=2)
-            yield paired_comparison(a, b, statistic, resamples=2).p_value
+            yield paired_comparison(a, b, statistic).p_value
 
     smooth, tied = (np.array(list(p_values(statistic))) for statistic in (without_ties, uar))
     for level in (0.05, 0.1, 0.25, 0.5, 0.75):

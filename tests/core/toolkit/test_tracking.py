@@ -137,7 +137,9 @@ def test_a_run_that_fails_closes_its_trackers(tmp_path, monkeypatch, failure):
     monkeypatch.setattr(experiment, "all_trainings", lambda _: [])
     monkeypatch.setattr(experiment, "train_all", fail)
 
-    run = SimpleNamespace(path=tmp_path, config=RunConfig(("demo",)), registry=None)
+    config = RunConfig(("demo",))
+    record = SimpleNamespace(config=config)
+    run = SimpleNamespace(path=tmp_path, record=record, config=config, registry=None)
     with pytest.raises(type(failure)):
-        experiment._train_and_conclude(run, 1, Observer())
+        experiment._train_and_conclude(run, config, 1, Observer())
     assert tracker.calls == ["start", "close"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from untrained_runs import config_of, untrained_run, write_corpus
 
+from fusion.core.registry.registry import Registry
 from fusion.core.runs.run import Run
 from fusion.core.workflows.repair import _Work
 from fusion.core.workflows.repair.outcome import RepairObserver, RepairRequest
@@ -27,7 +28,7 @@ def test_a_step_keeps_what_the_corpora_passed_over_and_the_signals(tmp_path: Pat
     (path / "signals.csv").write_text(
         f"name,corpus,key,seconds,peak,rms,clipped,constant\ns0-happy-0.wav,table,{key},1,0,0,0,1\n"
     )
-    run = Run.open(path)
+    run = Run.open(path, Registry(config_of(tmp_path).plugins))
     work = _Work(run, tmp_path / "out", run.registry, RepairRequest(), 0, RepairObserver())
     step = Run.open(work._step_run(work._like, "1-step").path)
     assert json.loads((step.path / "run.json").read_text()).items() >= facts.items()
