@@ -86,7 +86,8 @@ def bca(values: Array, value: float, without: Array) -> Ends:
     share = (np.mean(values < value) + np.mean(values <= value)) / 2
     bias = ndtri(np.clip(share, 1e-4, 1 - 1e-4))
     pull = without.mean() - without
-    acceleration = np.sum(pull**3) / (6 * max(np.sum(pull**2), 1e-300) ** 1.5)
+    squares = np.sum(pull**2)
+    acceleration = np.sum(pull**3) / (6 * squares**1.5) if squares > 1e-12 else 0.0
     z = bias + ndtri(np.array([0.025, 0.975]))
     shares = ndtr(bias + z / np.maximum(1 - acceleration * z, 1e-6))
     low, high = np.quantile(values, np.clip(shares, 0, 1))
