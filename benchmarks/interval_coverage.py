@@ -16,6 +16,7 @@ percentile, BCa (Efron 1987, Better bootstrap confidence intervals, JASA 82) and
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -131,7 +132,7 @@ def cell(seed: int, speakers: int, spread: float, trials: int) -> dict[str, floa
         for _ in range(trials):
             a, b = simulate(rng, speakers, spread, better)
             compared = paired_comparison(a, b)
-            gap = true[0] - true[1]
+            gap = true[0] - true[1] if better else 0.0
             count(name, compared.low <= gap <= compared.high)
             if not better:
                 count("p < 0.05", compared.p_value < 0.05)
@@ -159,15 +160,14 @@ def scores_of(a: Array, b: Array | None = None) -> Callable[[Array], Array]:
 
 def rows(seed: int, trials: int) -> Iterator[str]:
     """Yield both tables in Markdown; the figures are percentages."""
-    cells = {
-        (size, s): cell(seed, s, spread, trials) for size, spread in SIZES.items() for s in SPEAKERS
-    }
+    cells: dict[tuple[str, int], dict[str, float]] = {}
     yield "| clips | speakers | score | difference | difference of equal models | p < 0.05 | " \
           "p < 0.05, 0 inside | p >= 0.05, 0 outside |"  # fmt: skip
     yield "|---|---|---|---|---|---|---|---|"
     figures = ("score", "different", "equal", "p < 0.05", "p < 0.05, 0 inside",
                "p >= 0.05, 0 outside")  # fmt: skip
-    for (size, s), shares in cells.items():
+    for size, s in itertools.product(SIZES, SPEAKERS):
+        shares = cells[size, s] = cell(seed, s, SIZES[size], trials)
         yield f"| {size} | {s} | " + " | ".join(f"{100 * shares[f]:.1f}" for f in figures) + " |"
     yield ""
     methods = ("percentile", "BCa", "studentised")

@@ -16,14 +16,14 @@ from .array import VERIFY, FeatureArray, Verify
 from .errors import CacheError, ShardError, StorageError
 from .fingerprint import Fingerprint
 from .remote.upstream import Upstream
-from .shards.catalogue import Catalogue, Listed, load_catalogue
+from .shards.catalogue import UNREADABLE, Catalogue, Listed, load_catalogue
 from .shards.claims import find_dead_claims
 from .shards.files import find_debris, storage_error, written_whole
 from .shards.info import FeatureInfo, Problem, closed_folder
 from .shards.layout import FEATURE_FOLDER, FINGERPRINT_FILE
-from .shards.rows import Array
+from .shards.rows import RECOMPUTE, Array
 from .shards.shard import SUFFIX, Entry, Shard, write_shard
-from .shards.usage import Marks
+from .shards.usage import Marks, undisturbed
 
 _TRIES = 3  # attempts to list a folder while its shards are being rewritten
 
@@ -69,7 +69,7 @@ class FeatureCache:
     @property
     def problems(self) -> list[Problem]:
         """Files that this cache could not use so far."""
-        current = [problem for problem in self._problems.values() if problem.path.exists()]
+        current = [problem for problem in self._problems.values() if os.path.lexists(problem.path)]
         return current + (self.upstream.problems if self.upstream else [])
 
     def folder(self, fingerprint: Fingerprint) -> Path:
@@ -249,27 +249,60 @@ class FeatureCache:
     # -- shards ----------------------------------------------------------------------
 
     def catalogue(self, fingerprint: Fingerprint) -> Catalogue:
-        """Return the catalogue of a feature: all items that its shards hold at this moment."""
+        """Return the catalogue of a feature: all items that its shards hold at this moment.
+
+        Shards that the index does not know are read once and compared with their checksums.
+        """
+        return self._catalogue(fingerprint, save=False)
+
+    def _catalogue(self, fingerprint: Fingerprint, *, save: bool) -> Catalogue:
+        """Return the catalogue; with `save`, write the index file if it is not up to date."""
         folder = self.folder(fingerprint)
-        open_shard = partial(self.open_shard, fingerprint)
+        checked: list[Path] = []
+
+        def open_shard(path: Path, listed: Listed) -> Shard | None:
+            return self._checked_shard(fingerprint, path, listed, checked)
+
         for _ in range(_TRIES):
             listing = shards_in(folder)
             catalogue = load_catalogue(folder, fingerprint, listing, open_shard)
             unused = listing.keys() - {file.path.name for file in catalogue.files}
             if all((folder / name).exists() for name in unused):
                 break  # no shard was removed after the listing
-        catalogue.save_if_worth_it(folder)
+        # If shards were checked, the next process need not check these shards again.
+        if checked or (save and catalogue.fresh):
+            with contextlib.suppress(StorageError):
+                catalogue.save(folder)
+        else:
+            catalogue.save_if_worth_it(folder)
         return catalogue
+
+    def _checked_shard(
+        self, fingerprint: Fingerprint, path: Path, listed: Listed, checked: list[Path]
+    ) -> Shard | None:
+        """Return a shard that the index does not know, after comparing its arrays with checksums.
+
+        The path of a shard that was read is added to `checked`. Damaged items are added to
+        :attr:`problems`.
+        """
+        before = self._shards.get(path)
+        shard = self.open_shard(fingerprint, path, listed)
+        if shard is None or self._shards.get(path) is before:
+            return shard  # checked before by this cache
+        with undisturbed(path):
+            shard = shard.checked()
+        checked.append(path)
+        self._shards[path] = (listed, shard)
+        if shard.damaged:
+            self._problems[path] = Problem(path, _damage(shard))
+        return shard
 
     def index(self, fingerprint: Fingerprint) -> None:
         """Bring the index file of a feature up to date, if the folder may be written to.
 
         Without the index file all items are still found, but every shard has to be opened.
         """
-        catalogue = self.catalogue(fingerprint)
-        if catalogue.fresh:
-            with contextlib.suppress(StorageError):
-                catalogue.save(self.folder(fingerprint))
+        self._catalogue(fingerprint, save=True)
 
     def _mark(self, catalogue: Catalogue, positions: npt.NDArray[np.int64]) -> None:
         """Mark the shards of these items as used, for the garbage collector."""
@@ -357,8 +390,7 @@ def shards_in(folder: Path) -> dict[str, Listed]:
             with os.scandir(folder) as listing:
                 for entry in listing:
                     if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
-                        status = entry.stat()
-                        shards[entry.name] = Listed(status.st_size, status.st_mtime_ns)
+                        shards[entry.name] = _listed(entry)
         except FileNotFoundError:
             if not folder.exists():
                 return {}
@@ -367,6 +399,34 @@ def shards_in(folder: Path) -> dict[str, Listed]:
             raise _unreadable(folder, error) from None
         break
     return shards
+
+
+def _listed(entry: os.DirEntry[str]) -> Listed:
+    """Return the listing of a shard.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the shard was removed meanwhile.
+    """
+    try:
+        status = entry.stat()
+    except FileNotFoundError:
+        if not entry.is_symlink():
+            raise
+        return UNREADABLE  # a link to nothing
+    except OSError:  # a link to itself, for example
+        return UNREADABLE
+    if not os.access(entry.path, os.R_OK):
+        return UNREADABLE
+    return Listed(status.st_size, status.st_mtime_ns)
+
+
+def _damage(shard: Shard) -> str:
+    return (
+        f"{shard.path}: {len(shard.damaged)} of {shard.file.count} arrays don't match their "
+        f"checksums and count as missing.\n  hint: {RECOMPUTE}"
+    )
 
 
 def _info(fingerprint: Fingerprint, catalogue: Catalogue, debris: int) -> FeatureInfo:

@@ -19,7 +19,7 @@ from ..shards.csv_lines import csv_lines
 from ..shards.files import all_written_whole, find_debris
 from ..shards.hdf5 import text_column
 from ..shards.origins import parse_origin
-from ..shards.rows import Label, stored_dtype
+from ..shards.rows import RECOMPUTE, Label, stored_dtype
 from ..store import FeatureCache
 
 Form = Literal["hdf5", "npy"]
@@ -108,6 +108,13 @@ def _lines(
     cache: FeatureCache, fingerprint: Fingerprint, keys: Sequence[str] | None
 ) -> list[Label]:
     catalogue = cache.catalogue(fingerprint)
+    lost = catalogue.lost() if keys is None else []
+    if lost:
+        raise CacheError(
+            f"The array of {lost[0]!r} does not match its checksum"
+            + (f", and {len(lost) - 1} others neither." if len(lost) > 1 else "."),
+            hint=RECOMPUTE,
+        )
     positions = catalogue.unique if keys is None else catalogue.find(keys)
     # `cache.open` reports keys without an array.
     lines = [

@@ -11,6 +11,14 @@ from typing import Any
 import h5py
 
 from ..errors import CacheError
+from ..guarded_arrays import (
+    LIMIT,
+    RATIO,
+    UnsafeFileError,
+    check_dataset,
+    dataset_of,
+    open_hdf5,
+)
 from ..shards.codecs import missing_codec
 from ..shards.origins import parse_origin
 from .sources import Place, Source, place_of, stack
@@ -33,7 +41,7 @@ def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterato
     """
     try:
         # With a large cache, a chunk of several rows is unpacked only once, not once per row.
-        file = h5py.File(path, "r", locking=False, rdcc_nbytes=64 * 2**20)
+        file = open_hdf5(path, rdcc_nbytes=64 * 2**20)
     except OSError as error:
         raise CacheError(
             f"{path} is not an HDF5 file, or is damaged: {error}",
@@ -41,11 +49,17 @@ def from_hdf5(path: Path, name: str, dataset: str | None, root: Path) -> Iterato
             "name beside them, and HDF5 files.",
         ) from None
     with file:
-        data = _choose(path, _numeric(file), name, dataset)
-        missing = missing_codec(data)
-        if missing:
-            raise CacheError(f"{path} is compressed: {missing.message}", hint=missing.hint)
-        places = list(_places(path, data, root))
+        try:
+            data = _choose(path, _numeric(file), name, dataset)
+            check_dataset(data)
+            missing = missing_codec(data)
+            if missing:
+                raise CacheError(f"{path} is compressed: {missing.message}", hint=missing.hint)
+            places = list(_places(path, data, root))
+        except UnsafeFileError as error:
+            raise CacheError(
+                f"{path} can't be imported: {error}", hint="Write the arrays to a plain HDF5 file."
+            ) from None
         yield stack(data, places, range(len(data)), ())
 
 
@@ -87,10 +101,15 @@ def _choose(
 def _count(data: h5py.Dataset) -> int | None:
     """Return the number of keys or paths of a dataset's arrays; None if both are missing."""
     for name in ("keys", "paths"):
-        column = data.parent.get(name)
-        if isinstance(column, h5py.Dataset) and column.ndim == 1:
+        column = _beside(data, name)
+        if column is not None and column.ndim == 1:
             return len(column)
     return None
+
+
+def _beside(data: h5py.Dataset, name: str) -> h5py.Dataset | None:
+    """Return the dataset called `name` in the group of another dataset; None if missing."""
+    return dataset_of(data.parent, name, texts=True) if name in data.parent else None
 
 
 def _places(path: Path, data: h5py.Dataset, root: Path) -> Iterator[Place]:
@@ -123,8 +142,20 @@ def _texts(path: Path, data: h5py.Dataset, name: str) -> list[str] | None:
     if column is None:
         return None
     if column.dtype.kind == "S" or h5py.check_string_dtype(column.dtype) is not None:
-        return [_decoded(text) for text in column[:].tolist()]
+        return [_decoded(text) for text in _read_texts(column)]
     raise CacheError(f"{column.name} in {path} must hold texts, not {column.dtype}.")
+
+
+def _read_texts(column: h5py.Dataset) -> Iterator[bytes | str]:
+    """Yield texts in blocks: all texts of variable length may refer to one long text."""
+    size = max(1, column.file.id.get_filesize())
+    block, total = max(1, LIMIT // size), 0
+    for start in range(0, len(column), block):
+        texts = column[start : start + block].tolist()
+        total += sum(map(len, texts))
+        if total > max(LIMIT, RATIO * size):
+            raise UnsafeFileError(f"the texts of {column.name} are longer than its file allows.")
+        yield from texts
 
 
 def _decoded(text: bytes | str) -> str:
@@ -142,10 +173,10 @@ def _numbers(path: Path, data: h5py.Dataset, name: str) -> list[float | None] | 
 
 
 def _column(path: Path, data: h5py.Dataset, name: str) -> Any:
-    column = data.parent.get(name)
+    column = _beside(data, name)
     if column is None:
         return None
-    if not isinstance(column, h5py.Dataset) or column.shape != (len(data),):
+    if column.shape != (len(data),):
         raise CacheError(
             f"{name} beside {data.name} in {path} must be a dataset of {len(data)} entries.",
             hint=_NEEDED,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import CacheError
+from ..guarded_arrays import is_npz, open_npy
 from ..shards.rows import Array
 from .columns import ColumnChoice, column_names
 from .paths import PathFinder, is_file
@@ -169,16 +169,14 @@ def _unused(table: Table) -> tuple[str, ...]:
 
 def _load_npy(path: Path, *, mapped: bool) -> Array:
     try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, zipfile.BadZipFile) as error:
+        if is_npz(path):
+            raise CacheError(
+                f"{path} holds several arrays (.npz); one per file is needed.",
+                hint="numpy.save(path, array) writes a single one.",
+            )
+        return open_npy(path, mapped=mapped)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
         raise CacheError(
             f"{path} is not a .npy file of numbers, or is damaged: {error}",
             hint="numpy.save(path, array) writes one; arrays of objects are not read.",
         ) from None
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise CacheError(
-            f"{path} holds several arrays (.npz); one per file is needed.",
-            hint="numpy.save(path, array) writes a single one.",
-        )
-    return array

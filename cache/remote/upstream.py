@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
+from ..guarded_arrays import dataset_of, open_hdf5
 from ..shards.catalogue import INDEX, Catalogue, Listed, load_catalogue
-from ..shards.codecs import missing_codec
+from ..shards.codecs import PACKING, missing_codec
 from ..shards.info import Problem
 from ..shards.layout import FEATURE_FOLDER, FINGERPRINT_FILE, is_shard
 from ..shards.rows import Array, ShardFile, most_items
@@ -269,8 +269,8 @@ class Upstream:
     def _unpacked(self, part: _Part) -> Iterator[tuple[int, Array | CacheError]]:
         arrays: list[tuple[int, Array | CacheError]] = []
         try:
-            with h5py.File(self._remote.open(part.file.path.as_posix()), "r") as file:
-                data: h5py.Dataset = file["data"]
+            with open_hdf5(self._remote.open(part.file.path.as_posix())) as file:
+                data = dataset_of(file, "data", PACKING)
                 if missing := missing_codec(data):
                     raise missing
                 for row, position in zip(part.rows, part.positions, strict=True):

@@ -3,8 +3,9 @@
 If the index and the shards disagree, the shards are right. ``shards.idx``, an HDF5 file in the
 folder of the shards, repeats the columns of all shards. With this index, ten thousand shards need
 not be opened to find one key. The index entry of a shard is valid only while the shard has the size
-and modification time recorded in the index. A shard without a valid entry is opened. An index that
-is damaged or of another version is ignored.
+and modification time recorded in the index. A shard without a valid entry is opened, read once as a
+whole, and compared with its checksums; damaged items can't be found by key. Afterwards the index
+remembers the result. An index that is damaged or of another version is ignored.
 
 ====================  ====================  ================================================
 in ``shards.idx``     type                  meaning, for S shards with N items in total
@@ -19,10 +20,11 @@ in ``shards.idx``     type                  meaning, for S shards with N items i
 ``seconds``           (N,) float64          as in the shards
 ``origins``           (N,) bytes            as in the shards
 ``groups``            (N,) bytes            as in the shards
-``order``             (N,) int64            positions that sort the keys; stable
+``order``             (<= N,) int64         positions that sort the keys; stable. Positions of
+                                            damaged items are left out
 ====================  ====================  ================================================
 
-The attributes are ``format`` (``fusion shard index``), ``format_version`` (2), and for each dataset
+The attributes are ``format`` (``fusion shard index``), ``format_version`` (3), and for each dataset
 ``checksum_NAME``, the BLAKE2b digest (16 bytes, hexadecimal) of its bytes.
 """
 
@@ -44,6 +46,7 @@ import numpy.typing as npt
 
 from ..errors import CacheError, StorageError
 from ..fingerprint import Fingerprint
+from ..guarded_arrays import attribute_of, check_regular, dataset_of, open_hdf5
 from .hdf5 import hdf5_written_whole
 from .rows import Label, ShardFile
 from .shard import COLUMNS, Shard
@@ -51,7 +54,7 @@ from .shard import COLUMNS, Shard
 INDEX = "shards.idx"
 
 _FORMAT = "fusion shard index"
-_VERSION = 2
+_VERSION = 3
 _PER_SHARD = ("names", "sizes", "times", "offsets", "counts")
 _PER_ITEM = COLUMNS
 # These columns are long and rarely needed, and are therefore read only on demand.
@@ -76,6 +79,10 @@ class Listed:
 
     size: int = -1
     time: int = -1
+
+
+UNREADABLE = Listed(-2, -2)
+"""Listing of a file that can't be examined or read; no entry of an index agrees with it."""
 
 
 class Catalogue:
@@ -117,6 +124,20 @@ class Catalogue:
     def __len__(self) -> int:
         return int(self._starts[-1])
 
+    @property
+    def damaged(self) -> int:
+        """Number of items whose arrays don't match their checksums."""
+        return len(self) - len(self._columns["order"])
+
+    def lost(self) -> list[str]:
+        """Return the keys of damaged items without an undamaged copy, sorted."""
+        if not self.damaged:
+            return []
+        damaged = np.ones(len(self), bool)
+        damaged[self._columns["order"]] = False
+        keys = sorted({key.decode("ascii", "replace") for key in self.keys[damaged].tolist()})
+        return [k for k, at in zip(keys, self.find(keys).tolist(), strict=True) if at < 0]
+
     def _text(self, name: str) -> npt.NDArray[np.bytes_]:
         if name not in self._columns:
             self._columns[name] = self._texts[name]()
@@ -148,11 +169,14 @@ class Catalogue:
 
     def find(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return the position of each key, (n,); -1 for a key without an item."""
-        if not len(self) or not len(keys):
+        if not len(self._columns["order"]) or not len(keys):
             return np.full(len(keys), -1, np.int64)
         wanted = np.array([key.encode("utf-8", "replace") for key in keys])
         order = self._columns["order"]
-        rank = np.searchsorted(self.keys, wanted, sorter=order)
+        if self.damaged:
+            rank = np.searchsorted(self.keys[order], wanted)
+        else:
+            rank = np.searchsorted(self.keys, wanted, sorter=order)
         position = order[np.minimum(rank, len(order) - 1)]
         return np.where(self.keys[position] == wanted, position, -1)
 
@@ -259,23 +283,32 @@ def _merged(
         return np.concatenate(parts) if parts else np.zeros(0, _Index.DTYPES[name])
 
     columns: dict[str, Column] = {name: joined(name) for name in _PER_ITEM if name not in _TEXTS}
-    columns["order"] = _merged_order(indexed.columns["order"], is_valid, columns["keys"])
+    first = int(is_valid.sum())
+    starts = np.cumsum([first, *(shard.file.count for shard in fresh)])
+    damaged = [s + row for s, shard in zip(starts, fresh, strict=False) for row in shard.damaged]
+    columns["order"] = _merged_order(
+        indexed.columns["order"], is_valid, columns["keys"], np.array(damaged, np.int64)
+    )
     files_and_fresh = [*files, *(shard.file for shard in fresh)]
     times = np.array([listing[file.path.name].time for file in files_and_fresh], np.int64)
     texts = {name: functools.partial(joined, name) for name in _TEXTS}
     return Catalogue(files_and_fresh, times, columns, texts, changes)
 
 
-def _merged_order(order: Column, is_valid: npt.NDArray[np.bool_], keys: Column) -> Column:
+def _merged_order(
+    order: Column, is_valid: npt.NDArray[np.bool_], keys: Column, damaged: npt.NDArray[np.int64]
+) -> Column:
     """Return the positions that sort `keys`, given the order of the indexed items.
 
-    Only the keys of shards without a valid index entry have to be sorted.
+    Only the keys of shards without a valid index entry have to be sorted. Positions in `damaged`
+    are left out.
     """
     old = order[is_valid[order]]
     old = (np.cumsum(is_valid) - 1)[old]  # positions among the valid items
-    first = len(old)
+    first = int(is_valid.sum())
     new = first + np.argsort(keys[first:], kind="stable")
-    at = np.searchsorted(keys[:first], keys[new], side="right", sorter=old)
+    new = new[~np.isin(new, damaged)]
+    at = np.searchsorted(keys[old], keys[new], side="right")
     return np.insert(old, at, new)
 
 
@@ -323,13 +356,14 @@ def _read_index(path: Path) -> _Index | None:
     """Return an index file with its columns mapped, or None if no valid index exists."""
     try:
         # Both readers use the same handle, because the name may meanwhile refer to another file.
-        with path.open("rb") as stream, h5py.File(stream, "r") as file:
-            if bytes(file.attrs["format"]) != _FORMAT.encode():
+        check_regular(path)
+        with path.open("rb") as stream, open_hdf5(stream) as file:
+            if bytes(attribute_of(file, "format")) != _FORMAT.encode():
                 return None
-            if int(file.attrs["format_version"]) != _VERSION:
+            if int(attribute_of(file, "format_version")) != _VERSION:
                 return None
             whole = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            columns = {name: _mapped(whole, file[name]) for name in _Index.DTYPES}
+            columns = {name: _mapped(whole, dataset_of(file, name, ())) for name in _Index.DTYPES}
             for name, column in columns.items():
                 if name not in _TEXTS and _digest(column) != _attribute(file, name):
                     return None
@@ -349,15 +383,20 @@ def _mapped(whole: mmap.mmap, data: h5py.Dataset) -> Column:
 
 
 def _attribute(file: h5py.File, name: str) -> str:
-    return bytes(file.attrs[f"checksum_{name}"]).decode()
+    return bytes(attribute_of(file, f"checksum_{name}")).decode()
 
 
 def _check_lengths(columns: Mapping[str, Column]) -> None:
     shards, items = len(columns["names"]), int(columns["counts"].sum())
     if any(len(columns[name]) != shards for name in _PER_SHARD):
         raise ValueError("columns of shards differ in length")
-    if any(len(columns[name]) != items for name in (*_PER_ITEM, "order")):
+    if any(len(columns[name]) != items for name in _PER_ITEM):
         raise ValueError("columns of items differ in length")
+    order = columns["order"]
+    if len(order) and (order.min() < 0 or order.max() >= items):
+        raise ValueError("positions out of range")
+    if any(len(columns[name]) and columns[name].min() < 0 for name in ("counts", "sizes")):
+        raise ValueError("negative counts or sizes")
 
 
 def _digest(column: Column) -> str:

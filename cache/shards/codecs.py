@@ -40,6 +40,9 @@ def codec_options(codec: Codec, fingerprint: Fingerprint) -> dict[str, Any]:
 
 
 _FILTERS: dict[int, Codec] = {32015: "zstd", 32026: "blosc2"}  # as registered with HDF5
+_SHUFFLE = 2
+PACKING = frozenset({_SHUFFLE, *_FILTERS})
+"""Numbers of the filters of HDF5 that packed shards use."""
 
 
 def codec_of(data: h5py.Dataset) -> Codec | None:

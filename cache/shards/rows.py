@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
-from .codecs import missing_codec
+from ..guarded_arrays import dataset_of, open_hdf5
+from .codecs import PACKING, missing_codec
 
 RECOMPUTE = "fusion cache verify --repair removes damaged items and computes them again."
 
@@ -114,17 +114,21 @@ class PackedRows:
 
     def __init__(self, file: ShardFile) -> None:
         self._path = file.path
-        self._file = h5py.File(file.path, "r", locking=False)
-        missing = missing_codec(self._file["data"])
+        self._file = open_hdf5(file.path)
+        try:
+            self._data = dataset_of(self._file, "data", PACKING)
+        except (KeyError, ValueError, RuntimeError) as error:
+            self._file.close()
+            raise ShardError(f"{file.path} is damaged: {error}", hint=RECOMPUTE) from None
+        missing = missing_codec(self._data)
         if missing:
             self._file.close()
             raise CacheError(f"{file.path} is packed: {missing.message}", hint=missing.hint)
-        self._data = self._file["data"]
 
     def __getitem__(self, row: int) -> Array:
         try:
             array: Array = self._data[row]
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise ShardError(
                 f"{self._path}: array {row} can't be unpacked: {error}.", hint=RECOMPUTE
             ) from None

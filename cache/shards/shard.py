@@ -31,7 +31,7 @@ import contextlib
 import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,9 +41,10 @@ import numpy as np
 
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
-from .codecs import Codec, codec_options
+from ..guarded_arrays import attribute_of, check_regular, dataset_of, open_hdf5
+from .codecs import PACKING, Codec, codec_options
 from .hdf5 import hdf5_written_whole, text_column
-from .rows import RECOMPUTE, Array, Label, ShardFile, stored_dtype
+from .rows import RECOMPUTE, Array, Label, PackedRows, ShardFile, stored_dtype
 from .usage import undisturbed
 
 FORMAT = "fusion feature shard"
@@ -88,10 +89,13 @@ class Shard:
         Location of the arrays.
     columns : mapping of str to array
         ``keys``, ``checksums``, ``seconds``, ``origins`` and ``groups``, (n,) each, as in the file.
+    damaged : tuple of int
+        Rows that are known not to match their checksums.
     """
 
     file: ShardFile
     columns: Mapping[str, Array]
+    damaged: tuple[int, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -115,6 +119,28 @@ class Shard:
     def is_sound(self, row: int, array: Array) -> bool:
         """Return whether an array matches the checksum of a row."""
         return checksum(array) == int(self.columns["checksums"][row])
+
+    def checked(self) -> Shard:
+        """Read all arrays, and return the shard with the rows that don't match their checksums.
+
+        Arrays that are packed with a codec that is not installed can't be checked, and count as
+        sound until they are read.
+        """
+        try:
+            arrays = self.file.rows()
+        except ShardError:
+            return replace(self, damaged=tuple(range(self.file.count)))
+        except CacheError:  # deleted meanwhile, or the codec is not installed
+            return self
+        return replace(
+            self, damaged=tuple(n for n in range(self.file.count) if not self._matches(arrays, n))
+        )
+
+    def _matches(self, arrays: Array | PackedRows, row: int) -> bool:
+        try:
+            return self.is_sound(row, arrays[row])
+        except ShardError:
+            return False
 
     def entries(self, rows: Sequence[int]) -> Iterator[Entry]:
         """Yield some rows as entries to write to another shard, without checking them."""
@@ -148,14 +174,13 @@ class Shard:
         """
         try:
             if stream is None:
-                status = path.stat()
+                status = check_regular(path)
                 size, time = status.st_size, status.st_mtime_ns
             else:
                 size, time = stream.seek(0, 2), -1
-            # A shard never changes and needs no lock. Network file systems may lack locks.
             with (
                 contextlib.nullcontext() if stream else undisturbed(path),
-                h5py.File(path if stream is None else stream, "r", locking=False) as file,
+                open_hdf5(path if stream is None else stream) as file,
             ):
                 _check_format(path, file)
                 shard = _read(path, file, size, time)
@@ -165,7 +190,8 @@ class Shard:
             raise ShardError(f"{path} may not be read: permission denied.") from None
         except OSError as error:
             raise ShardError(
-                f"{path} is not an HDF5 file, or was cut short: {error}.", hint=RECOMPUTE
+                f"{path} is not an HDF5 file, or was cut short: {error.strerror or error}.",
+                hint=RECOMPUTE,
             ) from None
         except (CacheError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise ShardError(f"{path} is damaged: {error}", hint=RECOMPUTE) from None
@@ -184,7 +210,7 @@ def checksum(array: Array) -> int:
 def _check_format(path: Path, file: h5py.File) -> None:
     if _text(file, "format") != FORMAT:
         raise ForeignShardError(f"{path} is an HDF5 file, but not a shard of a feature cache.")
-    version = int(file.attrs["format_version"])
+    version = int(attribute_of(file, "format_version"))
     if version > FORMAT_VERSION:
         raise NewerShardError(
             f"{path} has format version {version}; this program reads up to {FORMAT_VERSION}.",
@@ -205,14 +231,14 @@ class ForeignShardError(ShardError):
 
 def _read(path: Path, file: h5py.File, size: int, time: int) -> Shard:
     fingerprint = Fingerprint.from_json(_text(file, "fingerprint"))
-    count = len(file["keys"])
-    column_names = COLUMNS if int(file.attrs["format_version"]) > 1 else COLUMNS[:3]
-    columns = {name: file[name][:] for name in column_names}
+    column_names = COLUMNS if int(attribute_of(file, "format_version")) > 1 else COLUMNS[:3]
+    columns = {name: dataset_of(file, name, ())[:] for name in column_names}
+    count = len(columns["keys"])
     if _shard_checksum(fingerprint, *columns.values()) != _text(file, "checksum"):
         raise ValueError("its checksum does not match its contents.")
     if any(len(column) != count for column in columns.values()):
         raise ValueError("its columns differ in length.")
-    data = file["data"]
+    data = dataset_of(file, "data", PACKING)
     shape = (count, *fingerprint.shape)
     if data.shape != shape or data.dtype != stored_dtype(fingerprint):
         raise ValueError(
@@ -240,7 +266,7 @@ def _offset(data: h5py.Dataset, size: int) -> int | None:
 
 
 def _text(file: h5py.File, name: str) -> str:
-    value = file.attrs.get(name)
+    value = attribute_of(file, name)
     return value.decode("ascii") if isinstance(value, bytes) else ""
 
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import h5py
-
 from ..builds.journal import RUNS, registered_runs
 from ..errors import ShardError
 from ..fingerprint import Fingerprint
+from ..guarded_arrays import dataset_of, open_hdf5
 from ..shards.catalogue import INDEX
 from ..shards.claims import CLAIMS, any_claimed, find_dead_claims
-from ..shards.codecs import missing_codec
+from ..shards.codecs import PACKING, missing_codec
 from ..shards.files import ABANDONED_SECONDS, find_debris
 from ..shards.info import Problem, closed_folder
 from ..shards.layout import FINGERPRINT_FILE
@@ -194,8 +193,8 @@ def _removing(shard: Shard, referenced: list[int]) -> tuple[int, str | None]:
     unreferenced = sorted(set(range(file.count)) - set(referenced))
     if not file.packed or not unreferenced:
         return len(unreferenced) * file.fingerprint.array_bytes, None
-    with h5py.File(file.path, "r", locking=False) as opened:
-        data = opened["data"]
+    with open_hdf5(file.path) as opened:
+        data = dataset_of(opened, "data", PACKING)
         missing = missing_codec(data)
         origin = (0,) * len(file.fingerprint.shape)
         chunks = (data.id.get_chunk_info_by_coord((row, *origin)) for row in unreferenced)

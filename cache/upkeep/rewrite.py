@@ -13,13 +13,12 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
-
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
+from ..guarded_arrays import dataset_of, open_hdf5
 from ..shards.catalogue import Catalogue
 from ..shards.claims import Claims, alone
-from ..shards.codecs import Codec, codec_of, codec_options
+from ..shards.codecs import PACKING, Codec, codec_of, codec_options
 from ..shards.files import storage_error
 from ..shards.info import Problem
 from ..shards.rows import RECOMPUTE, ShardFile
@@ -83,8 +82,8 @@ def codec_used(file: ShardFile) -> Codec | None:
     """Return the codec with which a shard is packed, or None if the shard is contiguous."""
     if not file.packed:
         return None
-    with undisturbed(file.path), h5py.File(file.path, "r", locking=False) as opened:
-        return codec_of(opened["data"])
+    with undisturbed(file.path), open_hdf5(file.path) as opened:
+        return codec_of(dataset_of(opened, "data", PACKING))
 
 
 def _copy(shard: Shard, rows: Sequence[int], codec: Codec | None) -> Path:
@@ -190,7 +189,8 @@ def _convert(
                 if on_progress is not None:
                     on_progress(finished, total)
             cache.index(fingerprint)
-    report.problems += cache.problems
+    reported = {problem.path for problem in report.problems}
+    report.problems += [problem for problem in cache.problems if problem.path not in reported]
     return report
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
+from ..guarded_arrays import check_regular
 from ..shards.catalogue import INDEX, Catalogue, Listed, index_is_sound, load_catalogue
 from ..shards.info import Problem, closed_folder, in_one_line
 from ..shards.layout import FINGERPRINT_FILE
@@ -244,6 +245,7 @@ class _Folder:
     def _check_shard(self, name: str, index: Catalogue | None) -> None:
         path = self.folder / name
         try:
+            check_regular(path)
             with path.open("rb"):
                 pass
             shard = Shard.open(path)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ...cache.guarded_arrays import read_npz
 from ...cache.shards.files import written_whole
 from ..contracts import Outputs, Strategy
 from ..contracts.errors import RunError
@@ -72,8 +73,7 @@ class Predictions:
             If the file is missing or damaged.
         """
         try:
-            with np.load(path) as file:
-                arrays = dict(file)
+            arrays = read_npz(path)
             if str(arrays.get("weights")) != weights:
                 return None
             by_name = {

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from cache_computations import array_of, fingerprint
@@ -164,17 +165,56 @@ def test_an_invalid_index_is_ignored(tmp_path: Path, content: bytes) -> None:
     check(cache, {1, 2})
 
 
-def test_the_index_is_written_if_many_shards_were_opened(tmp_path: Path) -> None:
+def test_a_shard_is_checked_by_the_first_process_that_opens_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: list[Path] = []
+    check = Shard.checked
+
+    def counted(shard: Shard) -> Shard:
+        checks.append(shard.path)
+        return check(shard)
+
+    monkeypatch.setattr(Shard, "checked", counted)
     cache = FeatureCache(tmp_path)
-    for n in range(31):
+    for n in range(3):
         add(cache, [n])
-    index = cache.folder(FEATURE) / INDEX
     FeatureCache(tmp_path).missing(FEATURE, [])
-    assert not index.exists()
-    add(cache, [31])
-    FeatureCache(tmp_path).missing(FEATURE, [])
-    assert index.exists()
+    assert len(checks) == 3
     assert FeatureCache(tmp_path).catalogue(FEATURE).fresh == 0
+    assert len(checks) == 3  # the index remembers
+    path = next(cache.folder(FEATURE).glob("*.h5"))
+    os.utime(path)
+    FeatureCache(tmp_path).missing(FEATURE, [])
+    assert checks[3:] == [path]
+    (cache.folder(FEATURE) / INDEX).unlink()
+    again = FeatureCache(tmp_path)
+    again.missing(FEATURE, [])
+    (cache.folder(FEATURE) / INDEX).unlink()
+    again.missing(FEATURE, [])
+    assert len(checks) == 7  # once per cache
+
+
+def test_a_damaged_item_is_missing_and_its_copy_is_used(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    add(cache, [0, 1])
+    path = next(cache.folder(FEATURE).glob("*.h5"))
+    with h5py.File(path) as file:
+        at = file["data"].id.get_offset()
+    with path.open("r+b") as stream:
+        stream.seek(at)
+        stream.write(b"\xff\xff")
+    fresh = FeatureCache(tmp_path)
+    assert fresh.missing(FEATURE, ["key0", "key1"]) == ["key0"]
+    assert fresh.catalogue(FEATURE).lost() == ["key0"]
+    assert [p.path for p in fresh.problems] == [path]
+    assert "1 of 2 arrays" in fresh.problems[0].reason
+    add(fresh, [0])
+    other = FeatureCache(tmp_path)  # reads the index
+    assert other.missing(FEATURE, ["key0", "key1"]) == []
+    np.testing.assert_array_equal(other.open(FEATURE, ["key0"]).load()[0], array_of(0))
+    catalogue = other.catalogue(FEATURE)
+    assert (catalogue.damaged, catalogue.lost(), len(catalogue.unique)) == (1, [], 2)
 
 
 def test_an_unwritable_index_is_ignored(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -164,12 +165,16 @@ def test_a_flipped_bit_never_changes_an_array_unnoticed(path: Path, data: st.Dat
 
 
 def test_verify_names_the_item(path: Path) -> None:
-    shard = Shard.open(path)
-    with path.open("r+b") as file:
-        file.seek(shard.file.offset + 6 * ARRAYS[0].nbytes + 17)
-        file.write(b"\xff")
+    """A bad disk changes neither size nor time of a shard that the index knows."""
+    offset = Shard.open(path).file.offset
     cache = FeatureCache(path.parent / "cache")
-    shutil.move(path, cache.prepare(fingerprint()) / "0.h5")
+    path = Path(shutil.move(path, cache.prepare(fingerprint()) / "0.h5"))
+    cache.index(fingerprint())
+    before = path.stat()
+    with path.open("r+b") as file:
+        file.seek(offset + 6 * ARRAYS[0].nbytes + 17)
+        file.write(b"\xff")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     array = cache.open(fingerprint(), KEYS, verify="always")
     np.testing.assert_array_equal(array.take([0, 5, 7]), [ARRAYS[n] for n in (0, 5, 7)])
     with pytest.raises(CacheError, match=r"'key6' in .*0\.h5 does not match its checksum"):

@@ -131,14 +131,36 @@ def test_a_run_in_half_precision_that_verifies_its_features(corpus, cache, tmp_p
     assert "s0-sad-0.wav" in out
 
 
-def test_a_run_that_verifies_its_features_detects_damage(corpus, tmp_path, capsys):
-    cache = tmp_path / "cache"
-    said(capsys, "cache", "build", "--data", corpus, "--cache", cache, *SMALL)
+def damage(cache, *, keep_time=False):
+    """Change 8 bytes in each shard of mel; a bad disk keeps the modification time."""
     for path in cache.glob("mel-*/*.h5"):
-        begin = Shard.open(path).file.offset
+        begin, before = Shard.open(path).file.offset, path.stat()
         with path.open("r+b") as file:
             file.seek(begin + 100)
             file.write(bytes(8 * [0x7F]))
+        if keep_time:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_run_on_changed_shards_computes_their_items_again(corpus, tmp_path, capsys):
+    """The modification time is new: the next run reads the shards once, whole."""
+    cache = tmp_path / "cache"
+    options = ["run", "--data", corpus, "--cache", cache, "--epochs", "1", *SMALL]
+    assert said(capsys, *options, "--out", tmp_path / "sound")[0] == 0
+    damage(cache)
+    code, _, err = said(capsys, *options, "--out", tmp_path / "changed")
+    assert code == 0
+    assert "don't match their checksums" in err
+    one, other = (tmp_path / run / "predictions.csv" for run in ("sound", "changed"))
+    assert one.read_bytes() == other.read_bytes()
+    _, _, err = said(capsys, *options, "--out", tmp_path / "again")
+    assert "checksums" not in err  # the index remembers
+
+
+def test_a_run_that_verifies_its_features_detects_damage(corpus, tmp_path, capsys):
+    cache = tmp_path / "cache"
+    said(capsys, "cache", "build", "--data", corpus, "--cache", cache, *SMALL)
+    damage(cache, keep_time=True)
     options = ["run", "--data", corpus, "--cache", cache, "--epochs", "1", "--quiet", *SMALL]
     code, _, err = said(capsys, *options, "--out", tmp_path / "run", "--verify", "always")
     assert code != 0
