@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import replace
 
 from ..errors import CacheError, FusionError
-from ..shards.claims import claimed, claims_of, remove_claims
+from ..shards.claims import claimed, claims_of, holders, remove_claims
 from ..shards.files import remove_debris
 from ..store import FeatureCache
 from .executors import Workers
@@ -188,6 +188,7 @@ def wait_for_others(cache: FeatureCache, deferred: Sequence[Chunk], tally: Tally
                 remaining.append(waiting.of(unclaimed))
             waiting = waiting.of(claimed_elsewhere)
             if waiting.items:
+                tally.wait(waiting, holders(waiting.folder, (i.key for i in waiting.items)))
                 time.sleep(pause)
                 pause = min(2 * pause, longest)
     return remaining

@@ -20,10 +20,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import StorageError
-from ..shards.files import HOST, is_dead, written_whole
+from ..json_text import parse_json, read_bytes, read_json
+from ..shards.files import HOST, is_dead, unlinked, written_whole
 from ..store import FeatureCache
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 BUILDS = "builds.jsonl"
 RUNS = "runs"
 
+_MAX_NOTE = 2**20  # bytes of the registration of a run
 _MAX_BYTES = 2**20  # when larger, the journal is cut to its newest 0.5 MiB
 
 Purpose = Literal["build", "run"]
@@ -94,7 +96,7 @@ def record_build(
     )
     path = cache.root / BUILDS
     with contextlib.suppress(OSError, StorageError):
-        with path.open("ab", buffering=0) as file:
+        with open(path, "ab", buffering=0, opener=unlinked) as file:
             # A single write in append mode prevents that lines of several processes mix.
             file.write(json.dumps(asdict(build)).encode("ascii") + b"\n")
         if path.stat().st_size > _MAX_BYTES:
@@ -104,7 +106,7 @@ def record_build(
 def builds(cache: FeatureCache) -> list[Build]:
     """Return the builds in the journal, oldest first, without damaged lines."""
     try:
-        lines = (cache.root / BUILDS).read_bytes().splitlines()
+        lines = read_bytes(cache.root / BUILDS).splitlines()
     except OSError:
         return []
     return [build for build in map(_parsed, lines) if build is not None]
@@ -125,14 +127,14 @@ def hit_rate(cache: FeatureCache, last: int = 10, purpose: Purpose = "run") -> f
 
 def _halve(path: Path) -> None:
     """Keep the newer half of the journal; a line added meanwhile by another process may be lost."""
-    newer = path.read_bytes()[-(_MAX_BYTES // 2) :]
+    newer = read_bytes(path)[-(_MAX_BYTES // 2) :]
     with written_whole(path) as temporary:
         temporary.write_bytes(newer.partition(b"\n")[2])
 
 
 def _parsed(line: bytes) -> Build | None:
     try:
-        fields = json.loads(line)
+        fields = parse_json(line)
         build = Build(**{name: fields[name] for name in Build.__slots__})
     except (ValueError, TypeError, KeyError):
         return None
@@ -202,8 +204,9 @@ def register_run(cache: FeatureCache, path: Path) -> None:
     features from such a cache either.
     """
     absolute = str(path.absolute())
-    name = hashlib.blake2b(os.fsencode(absolute), digest_size=16).hexdigest()
+    name = _name_of(absolute)
     note = {"path": absolute, "host": HOST, "pid": os.getpid()}
+    note["checksum"] = _checksum(note)
     with contextlib.suppress(OSError, StorageError):
         (cache.root / RUNS).mkdir(parents=True, exist_ok=True)
         with written_whole(cache.root / RUNS / f"{name}.json") as temporary:
@@ -228,14 +231,41 @@ def registered_runs(cache: FeatureCache) -> list[RegisteredRun]:
         raise _unreadable(folder, str(error)) from None
     for file in files:
         try:
-            note = json.loads(file.read_text(encoding="ascii"))
-            path, host, pid = Path(note["path"]), str(note["host"]), int(note["pid"])
+            runs.append(_registered(file))
         except FileNotFoundError:
             continue
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise _unreadable(file, repr(error)) from None
-        runs.append(RegisteredRun(path, host, pid, file))
+            raise _unreadable(file, str(error) or repr(error)) from None
     return sorted(runs, key=lambda run: run.path)
+
+
+def _registered(file: Path) -> RegisteredRun:
+    """Return the registration in a file.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, KeyError
+        If the file is damaged: its name is the digest of the path, and its content has a checksum,
+        except for registrations by version 0.1.
+    """
+    note = read_json(file, _MAX_NOTE)
+    path, host, pid = note["path"], note["host"], note["pid"]
+    if not (isinstance(path, str) and isinstance(host, str) and isinstance(pid, int)):
+        raise ValueError("a field has the wrong type")
+    if file.stem != _name_of(path):
+        raise ValueError("its path does not match its name")
+    if note.get("checksum", _checksum(note)) != _checksum(note):
+        raise ValueError("its checksum does not match its content")
+    return RegisteredRun(Path(path), host, pid, file)
+
+
+def _name_of(path: str) -> str:
+    return hashlib.blake2b(os.fsencode(path), digest_size=16).hexdigest()
+
+
+def _checksum(note: Mapping[str, Any]) -> str:
+    content = json.dumps([note["path"], note["host"], note["pid"]])
+    return hashlib.blake2b(content.encode("ascii"), digest_size=8).hexdigest()
 
 
 def _unreadable(path: Path, reason: str) -> StorageError:

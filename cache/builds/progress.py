@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CacheError
+from ..shards.claims import Holder, described
 from ..shards.info import Problem
 from .work import Chunk, Result
 
@@ -48,12 +49,16 @@ class Progress:
         Number of items of all features that were missing at the start.
     failed : int
         Number of the `done` items that failed.
+    waiting : str
+        What the build waits for: items that other builders compute, and who these builders are.
+        Empty if the build does not wait.
     """
 
     feature: str
     done: int
     total: int
     failed: int
+    waiting: str = ""
 
 
 class Tally:
@@ -68,6 +73,7 @@ class Tally:
         self.absent: list[Failure] = []
         self.strict = strict
         self._deferred: list[Chunk] = []
+        self._awaited: set[Holder] = set()
         self._total = total
         self._on_progress = on_progress
         self._report("")
@@ -101,11 +107,23 @@ class Tally:
         deferred, self._deferred = self._deferred, []
         return deferred
 
-    def _report(self, feature: str) -> None:
+    def wait(self, chunk: Chunk, owners: Sequence[Holder]) -> None:
+        """Report that items are computed by other builders; once for the same builders."""
+        if not owners or self._awaited == set(owners):
+            return
+        self._awaited = set(owners)
+        expires = max(each.expires for each in owners) / 60
+        self._report(
+            chunk.feature,
+            f"waiting for {len(chunk.items)} items of {chunk.feature!r} that {described(owners)} "
+            f"computes; claims that are not renewed expire after {expires:.0f} minutes",
+        )
+
+    def _report(self, feature: str, waiting: str = "") -> None:
         if self._on_progress is not None:
             failed = len(self.failures)
             finished = self.computed + self.present + failed + len(self.absent)
-            self._on_progress(Progress(feature, finished, self._total, failed))
+            self._on_progress(Progress(feature, finished, self._total, failed, waiting))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ other items first, then waits for the item, and computes the item if the item is
 Claims are advisory. A claim expires when its process is dead. The state of a process on another
 machine can't be checked, so a claim from another machine expires ten minutes after its last
 renewal. A process number on this machine may be reused, so a claim from this machine expires an
-hour after its last renewal. In the worst case an item is computed twice, and two equal copies are
-stored.
+hour after its last renewal. A claim also expires if this process has seen no renewal for that time:
+the date of a claim may be wrong, for example in the future. In the worst case an item is computed
+twice, and two equal copies are stored.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import time
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import CacheError
+from ..json_text import read_text
 from .files import (
     ABANDONED_SECONDS,
     SYSTEM,
@@ -37,6 +41,12 @@ CLAIMS = "claims"
 _RENEW_SECONDS = 60.0
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 _LEASE_SECONDS = 600.0  # other machines' processes can't be checked
+_MAX_OWNER = 1000  # bytes of a claim that are read
+_HOST = re.compile(r"[A-Za-z0-9-]+")
+
+# State of each claim when this process saw the claim change last, and the time of that by the
+# monotonic clock: (modification time, inode), seconds.
+_renewals: dict[Path, tuple[tuple[int, int], float]] = {}
 
 
 class Claims:
@@ -136,8 +146,8 @@ def alone(folder: Path, task: str, message: str) -> Iterator[Claims]:
         if not claims.take(task):
             raise CacheError(
                 message,
-                hint="Wait until it has ended. The claim of a killed process expires: at once on "
-                "this machine, after ten minutes on another.",
+                hint=f"Wait until {described(holders(folder, [task]))} has ended. The claim of a "
+                "killed process expires: at once on this machine, after ten minutes on another.",
             )
         yield claims
 
@@ -145,6 +155,50 @@ def alone(folder: Path, task: str, message: str) -> Iterator[Claims]:
 def claimed(folder: Path, keys: Iterable[str]) -> set[str]:
     """Return the keys among `keys` that a living builder has claimed."""
     return {key for key in keys if _alive(claim_path(folder, key))}
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Process that has claimed items.
+
+    Attributes
+    ----------
+    system : str
+        Its machine or container; "unknown" if the claim names no process.
+    pid : int
+        Its number; -1 if unknown.
+    is_local : bool
+        Whether it runs on this machine.
+    expires : float
+        Seconds after which its claims expire without a renewal.
+    """
+
+    system: str
+    pid: int
+    is_local: bool
+    expires: float
+
+
+def holders(folder: Path, keys: Iterable[str]) -> list[Holder]:
+    """Return the processes that have claimed some of the items, without repeats."""
+    unique: dict[Holder, None] = {}
+    for key in keys:
+        owner = _owner(claim_path(folder, key))
+        if owner is None:
+            unique[Holder("unknown", -1, False, _RENEW_SECONDS)] = None
+        else:
+            is_local = owner[0] == SYSTEM
+            lease = ABANDONED_SECONDS if is_local else _LEASE_SECONDS
+            unique[Holder(*owner, is_local, lease)] = None
+    return list(unique)
+
+
+def described(processes: Iterable[Holder]) -> str:
+    """Return a text that names processes: ``process 12 on host, process 7 on other``."""
+    return ", ".join(
+        f"process {each.pid} on {each.system}" if each.pid >= 0 else "an unknown process"
+        for each in processes
+    )
 
 
 def claims_of(folder: Path, pids: Collection[int]) -> list[Path]:
@@ -191,6 +245,8 @@ def remove_dead_claim(path: Path) -> bool:
         path.rename(aside)
     except FileNotFoundError:
         return True
+    if path in _renewals:
+        _renewals[aside] = _renewals.pop(path)
     if not _alive(aside):
         aside.unlink(missing_ok=True)
         return True
@@ -227,6 +283,23 @@ def _make_file(path: Path) -> bool:
     return True
 
 
+def _age(path: Path) -> float:
+    """Return the seconds since the last renewal of a claim, by its date or by observation.
+
+    Raises
+    ------
+    OSError
+        If the claim does not exist.
+    """
+    status, now = path.stat(), time.monotonic()
+    state = (status.st_mtime_ns, status.st_ino)
+    before, since = _renewals.get(path, (None, now))
+    if before != state:
+        since = now
+        _renewals[path] = (state, now)
+    return max(time.time() - status.st_mtime, now - since)
+
+
 def _owned() -> str:
     return f"{SYSTEM} {os.getpid()}\n"
 
@@ -237,15 +310,15 @@ def _is_mine(path: Path) -> bool:
 
 def _owner(path: Path) -> tuple[str, int] | None:
     try:
-        host, pid = path.read_text().split()
-        return host, int(pid)
+        host, pid = read_text(path, _MAX_OWNER).split()
+        return (host, int(pid)) if _HOST.fullmatch(host) else None
     except (OSError, ValueError):
         return None
 
 
 def _alive(path: Path) -> bool:
     try:
-        age = time.time() - path.stat().st_mtime
+        age = _age(path)
     except OSError:
         return False
     owner = _owner(path)

@@ -84,6 +84,19 @@ def all_written_whole(paths: Sequence[Path]) -> Iterator[list[Path]]:
             path.unlink(missing_ok=True)
 
 
+def unlinked(path: str, flags: int) -> int:
+    """Open a file for ``open(..., opener=unlinked)``; fail if the path is a symbolic link.
+
+    A stranger's folder may have a link in place of a log or a lock, whose target would be written.
+
+    Raises
+    ------
+    OSError
+        If the file can't be opened, or is a link.
+    """
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+
+
 def sync(path: Path) -> None:
     """Write a file's contents, or the names in a folder, to the disk."""
     if path.is_dir() and os.name == "nt":  # Windows can't open folders
@@ -105,8 +118,8 @@ def storage_error(folder: Path, error: OSError) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "Free some space and start again: finished items are kept."
     else:
-        hint = "Choose a folder that you may write to; FUSION_CACHE sets the default."
-    return StorageError(f"Can't write to the cache in {folder}: {reason}.", hint=hint)
+        hint = "Choose a folder that you may write to (--out, --cache or FUSION_CACHE)."
+    return StorageError(f"Can't write to {folder}: {reason}.", hint=hint)
 
 
 # -- debris --------------------------------------------------------------------------

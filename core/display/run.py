@@ -137,6 +137,8 @@ class Display(Observer):
         if progress.total:
             failed = f"{progress.failed} failed" if progress.failed else ""
             self._bar(_EXTRACT, progress.done, progress.total, failed)
+        if progress.waiting:
+            self._say(f"[yellow]          {escape(progress.waiting)}[/]")
 
     def extracted(self, report: BuildReport) -> None:
         """Print the numbers of computed, fetched and cached features, and the failed recordings."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...cache.shards.files import unlinked
 from .problems import Source
 
 MODULE = "module"  # kind of a row about a plugin's module instead of a plugin class
@@ -121,5 +122,5 @@ class Trace:
 
     def write(self, path: Path, command: str = "") -> None:
         """Append the lines to a file, so that a resumed run extends its earlier trace."""
-        with path.open("a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=unlinked) as file:
             file.writelines(f"{line}\n" for line in self.lines(command))

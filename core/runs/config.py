@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from ..contracts.space import Space
 from ..contracts.train_config import TrainConfig
 from ..data.split_modes import ModeName
 from ..data.task import AdaptName
-from ..registry.parameters import bind
+from ..registry.parameters import as_text, bind
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,26 @@ class RunConfig:
     def train(self) -> TrainConfig:
         """Training settings with defaults filled in."""
         return TrainConfig(**bind(TrainConfig, self.settings.get("train", {}), owner="train"))
+
+    def build_command(self) -> str:
+        """Return the ``fusion cache build`` command that computes the features of a run."""
+        words = ["fusion", "cache", "build"]
+        for option, values in (
+            ("-p", self.plugins),
+            ("--data", self.data),
+            ("--column", [f"{role}={name}" for role, name in self.columns.items()]),
+            ("--ignore-column", self.ignored_columns),
+            ("--map-label", [f"{own}={new}" for own, new in self.label_map.items()]),
+            ("--dtype", [d if f == "*" else f"{f}={d}" for f, d in self.dtypes.items()]),
+        ):
+            for value in values:
+                words += [option, value]
+        words += ["--features", ",".join(self.features), "--labels", self.labels]
+        words += [] if self.cache is None else ["--cache", self.cache]
+        for owner in self.features:
+            for name, value in self.settings.get(owner, {}).items():
+                words += ["--set", f"{owner}.{name}={as_text(value)}"]
+        return shlex.join(words)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists, dicts, strings and numbers, without user and password in a URL."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,6 +21,12 @@ from ..training.model import ModelSpec
 from .config import RunConfig
 
 FORMAT = 3
+
+
+# A name without separators and leading dot, so that it can't name another folder.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_FOLD = re.compile(r"fold[0-9]{1,6}")
+_MOST_FOLDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -242,7 +249,31 @@ class RunRecord:
                 f"{file.parent} has run format {version!r}, but this version reads up to {FORMAT}.",
                 hint="Update fusion: pip install -U modal-fusion",
             )
-        return as_type(_upgraded(data), cls, file)
+        record = as_type(_upgraded(data), cls, file)
+        _check_names(record, file)
+        return record
+
+
+def _check_names(record: RunRecord, file: Path) -> None:
+    """Raise if a name in the record is no name of a modality or training.
+
+    Names of modalities and trainings become parts of paths.
+
+    Raises
+    ------
+    RunError
+        If a name could lead out of the run directory, or the number of folds is impossible.
+    """
+    modalities = {*record.features, *record.config.features, *record.model.modalities}
+    for name in sorted(modalities):
+        if not _NAME.fullmatch(name):
+            raise RunError(f"{file} is damaged: {name!r} is not the name of a modality.")
+    for member in record.handed_out or ():
+        fold, _, model = member.training.partition("/")
+        if not (_FOLD.fullmatch(fold) and _NAME.fullmatch(model)):
+            raise RunError(f"{file} is damaged: {member.training!r} is not a training.")
+    if not 1 <= record.split.folds <= _MOST_FOLDS:
+        raise RunError(f"{file} is damaged: it has {record.split.folds} folds.")
 
 
 def _upgraded(data: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}")
 
 
 @contextlib.contextmanager
@@ -29,3 +32,14 @@ def replaced(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # neither the file nor its folder need exist
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove temporary files of :func:`replaced` that killed processes left in a folder.
+
+    Call this function only if no other process writes to the folder.
+    """
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if _UNFINISHED.fullmatch(path.name) and not path.is_dir():
+                path.unlink(missing_ok=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePath
+from typing import Any, Literal, TextIO, TypeVar
 
 import msgspec
 
+from ...cache.shards.files import unlinked
 from ..contracts.errors import RunError, StorageError
 from .atomic import replaced
 
@@ -67,6 +68,31 @@ def _fault(text: str) -> str:
     return f"{field!r} must be {expected}{actual}"
 
 
+def check_inside(run: Path, name: str) -> None:
+    """Raise if a name in a run directory leads out of the directory, also through links.
+
+    Parameters
+    ----------
+    name : str
+        Relative path of a file or folder to write. The last part may be a link, which a file
+        replaces.
+
+    Raises
+    ------
+    RunError
+        If the name is absolute or contains ``..``, or a folder in it is a symbolic link.
+    """
+    path = PurePath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise RunError(f"The name {name!r} in {run} leads out of the run directory.")
+    for folder in [*path.parents][:-1]:
+        if (run / folder).is_symlink():
+            raise RunError(
+                f"{run / folder} is a symbolic link; a run writes only inside its directory.",
+                hint="Replace the link by the folder, or remove it.",
+            )
+
+
 def write_json(run: Path, name: str, data: Mapping[str, Any]) -> None:
     """Replace a file of `run` by a JSON object, atomically; reject NaN and infinity.
 
@@ -87,6 +113,7 @@ def write_text(run: Path, name: str, text: str) -> None:
         If the folder can't be written to or is full.
     """
     path = run / name
+    check_inside(run, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(path) as temporary:
@@ -96,4 +123,21 @@ def write_text(run: Path, name: str, text: str) -> None:
         raise StorageError(
             f"{path} can't be written: {error.strerror or error}.",
             hint=f"Free some space or correct the permissions, then: fusion run --resume {run}",
+        ) from error
+
+
+def open_log(path: Path, mode: Literal["a", "w"]) -> TextIO:
+    """Open a log that is written line by line; a symbolic link is not followed.
+
+    Raises
+    ------
+    StorageError
+        If the file can't be written, or is a link.
+    """
+    try:
+        return open(path, mode, encoding="utf-8", buffering=1, opener=unlinked)
+    except OSError as error:
+        raise StorageError(
+            f"{path} can't be written: {error.strerror or error}.",
+            hint="If it is a link, delete it; otherwise correct the folder's permissions.",
         ) from error

@@ -28,7 +28,10 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
         with replaced(path) as temporary:
             temporary.write_bytes(save(plain, metadata=dict(metadata)))
     except OSError as error:
-        raise StorageError(f"The weights {path} can't be written: {error}") from error
+        raise StorageError(
+            f"The weights {path} can't be written: {error.strerror or error}.",
+            hint="Free some disk space, then continue with --resume.",
+        ) from error
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ def save_checkpoint(path: Path, progress: Any, **state: Any) -> None:
     """
     assert is_dataclass(progress) and not isinstance(progress, type)
     try:
+        buffer = io.BytesIO()  # torch would report a full disk by positions in the file
+        torch.save({"progress": asdict(progress), **state}, buffer)
         with replaced(path) as temporary:
-            torch.save({"progress": asdict(progress), **state}, temporary)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            temporary.write_bytes(buffer.getbuffer())
+    except OSError as error:
         raise StorageError(
-            f"The checkpoint {path} can't be written: {error}",
+            f"The checkpoint {path} can't be written: {error.strerror or error}.",
             hint="Free some disk space, then continue with --resume.",
         ) from error
 

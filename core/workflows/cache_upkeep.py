@@ -35,6 +35,7 @@ from ..data.extraction import (
 )
 from ..registry.registry import Registry
 from ..runs.feature_build import OnProgress
+from ..runs.record import FeatureRecord
 from ..runs.run import Run
 
 # -- repair --------------------------------------------------------------------------
@@ -260,7 +261,7 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
         try:
             run = Run.open(path)
             keys = run.data.all_keys()
-            ids = [feature.id for feature in run.record.features.values()]
+            ids = [id for pair in run.record.features.items() for id in _ids_of(*pair)]
         except RunError as error:
             clips = path / "clips.csv"
             cut = _where_cut(clips) if error.message.startswith(str(clips)) else None
@@ -270,6 +271,17 @@ def references(runs: Iterable[Path]) -> Mapping[str, set[str]]:
         for id in ids:
             needed.setdefault(id, set()).update(keys)
     return needed
+
+
+def _ids_of(name: str, feature: FeatureRecord) -> set[str]:
+    """Return the id of a feature as stored, and as computed from its parameters.
+
+    If one byte of run.json is damaged, at most one of the two is wrong.
+    """
+    try:
+        return {feature.id, feature.fingerprint(name).id}
+    except CacheError:
+        return {feature.id}
 
 
 def _where_cut(clips: Path) -> str | None:

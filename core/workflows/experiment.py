@@ -49,6 +49,7 @@ from ..runs.result import RunResult as RunResult
 from ..runs.run import RESULTS, Run
 from ..runs.search_space import check_installed
 from ..runs.trainings import Training, all_trainings, control_modality, controls_of, trainings_of
+from ..toolkit.atomic import remove_unfinished
 
 _LIBRARIES = ("modal-fusion", "torch", "numpy", "scipy", "librosa", "h5py")
 
@@ -263,6 +264,7 @@ def _finish(
         result = RunResult.read(run)
     else:
         with run.locked():
+            remove_unfinished(run.path)  # left by a killed process
             result = _train_and_conclude(run, config, jobs, observer)
     _add_diagnosis_and_report(run, observer, report=report)
     return result

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ...core.contracts import Tracker, hookimpl
+from ...core.toolkit.run_files import open_log
 
 
 class JSONL(Tracker):
@@ -21,7 +22,7 @@ class JSONL(Tracker):
 
     def start(self, run: Path, config: Mapping[str, Any]) -> None:
         # Line buffering, so that the file is complete when a run is killed.
-        self._file = (run / "metrics.jsonl").open("w", encoding="utf-8", buffering=1)
+        self._file = open_log(run / "metrics.jsonl", "w")
 
     def epoch(self, event: Mapping[str, Any]) -> None:
         if self._file is not None:

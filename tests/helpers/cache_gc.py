@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from pathlib import Path
 
 from cache_upkeep import age, content, fill
 
 from fusion.cache import FeatureCache, Fingerprint
+from fusion.cache.builds import journal
 from fusion.cache.shards.shard import Shard
 
 DAY = 86400.0
@@ -32,3 +35,13 @@ def used_over_days(cache: FeatureCache) -> Fingerprint:
     for days, shard in zip((4, 3, 2, 1), by_age(cache, made), strict=True):
         age(shard.path, days * DAY)
     return made
+
+
+def reregister(file: Path, **changes: object) -> Path:
+    """Replace the registration of a run by one with other fields; return the new file."""
+    note = json.loads(file.read_text()) | changes
+    note["checksum"] = journal._checksum(note)
+    file.unlink()
+    file = file.with_name(f"{journal._name_of(note['path'])}.json")
+    file.write_text(json.dumps(note))
+    return file

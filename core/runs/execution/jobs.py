@@ -21,7 +21,7 @@ import torch
 
 from ....cache import FeatureCache, Fingerprint
 from ...contracts import Baseline, Modality
-from ...contracts.errors import RunError
+from ...contracts.errors import CacheError, RunError, ShardError
 from ...contracts.train_config import TrainConfig
 from ...data.adaptation import Moments, Population, adapted, run_moments, training_population
 from ...data.dataset import RunData
@@ -30,7 +30,9 @@ from ...data.features import Arrays, Features
 from ...data.presence import Gapped
 from ...registry.registry import Registry
 from ...registry.trace import during
+from ...toolkit.atomic import remove_unfinished
 from ...toolkit.device import free_memory
+from ...toolkit.run_files import check_inside, open_log
 from ...toolkit.weights import load_weights, save_weights
 from ...training.baselines import frozen
 from ...training.hardware import distributed
@@ -119,7 +121,14 @@ def stored_arrays(
 
     If clips have windows, the arrays are those of :meth:`RunData.clips_of`.
     """
-    arrays = cache.open(fingerprint, data.keys_of(modality), verify=config.verify)
+    try:
+        arrays = cache.open(fingerprint, data.keys_of(modality), verify=config.verify)
+    except ShardError:
+        raise
+    except CacheError as error:
+        raise CacheError(
+            error.message, hint=f"Compute them again: {config.build_command()}"
+        ) from error
     absent = data.absent.get(modality)
     return arrays if absent is None else Gapped(arrays, absent[data.clips_of(modality)])
 
@@ -184,13 +193,15 @@ def _train_one(run: Run, training: Training, workers: int) -> None:
     if not distributed.leads():
         _help_train(run, training, workers)
         return
+    check_inside(run.path, f"{training.name}/x")
     folder.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(folder)
     rewind(run, training.name)
     spec = spec_of(run, training)
     # Parallel trainings share half of the free memory.
     budget = free_memory(choose_device(config.device)) // (2 * workers)
     features = features_of(run, spec, resident_bytes=budget, fold=training.fold)
-    with (folder / "epochs.jsonl").open("a", encoding="utf-8", buffering=1) as epochs:
+    with open_log(folder / "epochs.jsonl", "a") as epochs:
         if config.tune and training.model != CONTROL:
 
             def fit(number: int, settings: Settings, checkpoint: Path) -> Fitted:

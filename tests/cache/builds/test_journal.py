@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -7,6 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from attacks import attack
+from cache_gc import reregister
 
 from fusion.cache import BuildReport, FeatureCache
 from fusion.cache.builds import journal as journal_module
@@ -169,11 +172,36 @@ def test_registering_a_run_creates_the_cache(tmp_path: Path) -> None:
 def test_runs_of_other_machines_have_unknown_state(cache: FeatureCache, tmp_path: Path) -> None:
     register_run(cache, tmp_path / "run")
     (file,) = (cache.root / "runs").iterdir()
-    file.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))
+    file = reregister(file, path="/far/run", host="elsewhere", pid=1)
     (run,) = registered_runs(cache)
     assert (run.is_local, run.dead, run.exists, run.file) == (False, False, False, file)
-    file.write_text(json.dumps({"path": str(tmp_path / "run"), "host": "elsewhere", "pid": 1}))
+    reregister(file, path=str(tmp_path / "run"), host="elsewhere", pid=1)
     assert not registered_runs(cache)[0].is_removed
+
+
+def test_every_flipped_bit_of_a_registration_is_an_error(
+    cache: FeatureCache, tmp_path: Path
+) -> None:
+    """A registration that names another run would leave the features of its run unprotected."""
+    register_run(cache, tmp_path / "run")
+    (file,) = (cache.root / "runs").iterdir()
+    pristine = file.read_bytes()
+    (run,) = registered_runs(cache)
+    for at in range(8 * len(pristine)):
+        raw = bytearray(pristine)
+        raw[at // 8] ^= 1 << at % 8
+        file.write_bytes(raw)
+        with attack("flipped bit of a registration"), contextlib.suppress(StorageError):
+            assert registered_runs(cache) == [run]
+
+
+def test_a_registration_of_version_0_1_has_no_checksum(cache: FeatureCache, tmp_path: Path) -> None:
+    register_run(cache, tmp_path / "run")
+    (file,) = (cache.root / "runs").iterdir()
+    note = json.loads(file.read_text())
+    del note["checksum"]
+    file.write_text(json.dumps(note))
+    assert registered_runs(cache)[0].path == tmp_path / "run"
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"path": 3, "host": "x", "pid": 1}', "[]"])

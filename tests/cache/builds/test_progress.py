@@ -11,6 +11,7 @@ from cache_computations import Ramp, fingerprint, items
 from fusion.cache import FeatureCache, Workers, build
 from fusion.cache.builds.progress import Failure, Progress, Tally
 from fusion.cache.builds.work import Chunk, Result
+from fusion.cache.shards.claims import Holder
 from fusion.core.contracts.errors import CacheError
 
 both = pytest.mark.parametrize("jobs", [1, 2])
@@ -80,3 +81,17 @@ def test_a_strict_tally_names_the_first_failure_after_counting() -> None:
         tally.add(chunk(), Result(computed=2, failures=[(2, "first"), (3, "second")]))
     assert "Finished items are kept" in str(caught.value)
     assert tally.computed == 2
+
+
+def test_what_a_build_waits_for_is_reported_once() -> None:
+    recorded: list[Progress] = []
+    tally = Tally(5, recorded.append, strict=False)
+    others = [Holder("elsewhere", 7, False, 600.0)]
+    for _ in range(3):
+        tally.wait(chunk(), others)
+    tally.wait(chunk(), [])
+    (waiting,) = [progress.waiting for progress in recorded if progress.waiting]
+    assert waiting == (
+        "waiting for 5 items of 'ramp' that process 7 on elsewhere computes; claims that are not "
+        "renewed expire after 10 minutes"
+    )

@@ -17,7 +17,9 @@ from fusion.cache.shards.claims import (
     claim_path,
     claimed,
     claims_of,
+    described,
     find_dead_claims,
+    holders,
     remove_claims,
     remove_dead_claim,
 )
@@ -162,3 +164,49 @@ def test_a_claim_taken_over_is_not_removed(tmp_path: Path) -> None:
         assert not remove_dead_claim(path)
         assert claimed(tmp_path, ["a"]) == {"a"}
     assert remove_dead_claim(path)
+
+
+# -- leases --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("owner", "lease"), [("elsewhere 7\n", 600), (f"{SYSTEM} 1\n", 3600)])
+def test_a_claim_of_the_future_expires_by_observation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str, lease: int
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    put(tmp_path, "a", owner, age=-1e7)
+    assert claimed(tmp_path, ["a"]) == {"a"}
+    now += lease - 1
+    assert claimed(tmp_path, ["a"]) == {"a"}
+    now += 2
+    assert claimed(tmp_path, ["a"]) == set()
+    with Claims(tmp_path) as mine:
+        assert mine.take("a")
+
+
+def test_a_renewal_is_observed_whatever_its_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    for minute in range(30):
+        put(tmp_path, "a", "elsewhere 7\n", age=-1e7 - minute)
+        assert claimed(tmp_path, ["a"]) == {"a"}
+        now += 300
+
+
+def test_holders_are_named(tmp_path: Path) -> None:
+    for key, owner in (("a", "elsewhere 7\n"), ("b", "elsewhere 7\n"), ("c", f"{SYSTEM} 8\n")):
+        put(tmp_path, key, owner)
+    put(tmp_path, "d", "?")
+    text = described(holders(tmp_path, "abcd"))
+    assert text == f"process 7 on elsewhere, process 8 on {SYSTEM}, an unknown process"
+
+
+@pytest.mark.parametrize("content", ["x " * 4000, "\x1b[8m 3", "host -1e9", "[" * 5000])
+def test_a_claim_without_an_owner_expires_after_a_minute(tmp_path: Path, content: str) -> None:
+    put(tmp_path, "a", content, age=61)
+    assert claimed(tmp_path, ["a"]) == set()
+    put(tmp_path, "a", content, age=10)
+    assert claimed(tmp_path, ["a"]) == {"a"}

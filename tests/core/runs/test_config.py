@@ -78,3 +78,17 @@ def test_training_settings_are_bound_with_their_defaults():
 def test_an_unknown_training_setting_is_reported(train, error, output):
     with pytest.raises(error, match=output):
         _ = RunConfig(("demo",), settings={"train": train}).train
+
+
+def test_the_command_that_computes_the_features_of_a_run():
+    config = RunConfig(
+        ("a=x y.csv", "demo"), features=("mel", "video"),
+        settings={"mel": {"hop": 160}, "train": {}}, cache="/c",
+        dtypes={"*": "float16", "mel": "float32"}, plugins=("/p.py",),
+        columns={"label": "Emo Class"},
+    )  # fmt: skip
+    assert config.build_command() == (
+        "fusion cache build -p /p.py --data 'a=x y.csv' --data demo --column 'label=Emo Class' "
+        "--dtype float16 --dtype mel=float32 --features mel,video --labels shared --cache /c "
+        "--set mel.hop=160"
+    )

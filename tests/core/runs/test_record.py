@@ -258,3 +258,24 @@ def test_any_value_anywhere_is_accepted_or_an_error_that_names_the_file(draw, va
         read(data)
     except RunError as error:
         assert str(FILE.parent) in error.message
+
+
+@pytest.mark.parametrize("name", ["../../../x", "/tmp/x", "a/b", ".x", "", "a\0b"])
+def test_names_that_lead_out_of_the_run_directory_are_refused(name):
+    plain = json.loads(json.dumps(whole_record().to_json()))
+    for change in (
+        {"config": plain["config"] | {"features": [name]}},
+        {"features": {name: plain["features"]["a"]}},
+        {"handed_out": [plain["handed_out"][0] | {"training": f"fold0/{name}"}]},
+        {"handed_out": [plain["handed_out"][0] | {"training": name}]},
+    ):
+        with pytest.raises(RunError, match="is damaged"):
+            RunRecord.from_json(plain | change, Path("run.json"))
+
+
+@pytest.mark.parametrize("folds", [0, -1, 10**12])
+def test_an_impossible_number_of_folds_is_refused(folds):
+    plain = json.loads(json.dumps(whole_record().to_json()))
+    plain["split"]["folds"] = folds
+    with pytest.raises(RunError, match="folds"):
+        RunRecord.from_json(plain, Path("run.json"))

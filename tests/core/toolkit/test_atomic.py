@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fusion.core.toolkit.atomic import replaced
+from fusion.core.toolkit.atomic import remove_unfinished, replaced
 
 
 def test_a_file_is_replaced_when_the_context_ends(tmp_path):
@@ -47,3 +47,13 @@ def test_threads_may_write_one_file(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(10)))
     assert len(set((tmp_path / "a").read_text())) == 1 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_files_that_killed_processes_left_are_removed(tmp_path):
+    for name in ("checkpoint.pt", ".lock", ".hidden.txt", ".checkpoint.pt.0a1b2c3d"):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".folder.0a1b2c3d").mkdir()
+    remove_unfinished(tmp_path)
+    remove_unfinished(tmp_path / "missing")
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [".folder.0a1b2c3d", ".hidden.txt", ".lock", "checkpoint.pt"]

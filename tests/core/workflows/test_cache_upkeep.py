@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from cache_gc import reregister
 from run_records import feature_of, record_of, split_of
 
 from fusion.cache import FeatureCache, Fingerprint, Item, build, digest_many
@@ -253,7 +254,10 @@ def run(cache: FeatureCache, feature: Fingerprint, tmp_path: Path) -> Path:
 
 def test_references_of_runs_are_merged(run: Path, feature: Fingerprint, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other", {"x": feature.id}, [f"more{n}" for n in range(6)])
-    assert references([run]) == {feature.id: set(KEYS), "f" * 32: set(KEYS)}
+    needed = references([run])
+    assert needed.items() >= {feature.id: set(KEYS), "f" * 32: set(KEYS)}.items()
+    # The made ids are not those of the parameters: the items of both ids are needed.
+    assert all(keys == set(KEYS) for keys in needed.values())
     assert len(references([run, other])[feature.id]) == 12
     assert references([]) == {}
 
@@ -309,7 +313,8 @@ def test_features_of_registered_runs_are_kept(
     cache: FeatureCache, feature: Fingerprint, run: Path
 ) -> None:
     garbage = collect_garbage(cache, older_than=ANY)
-    assert (garbage.runs, garbage.users) == ([run], {feature.id: 1, "f" * 32: 1})
+    assert garbage.runs == [run]
+    assert garbage.users.items() >= {feature.id: 1, "f" * 32: 1}.items()
     assert cache.missing(feature, [*KEYS, "unneeded"]) == ["unneeded"]
     shutil.rmtree(run)
     garbage = collect_garbage(cache, older_than=ANY)
@@ -362,7 +367,7 @@ def test_a_run_in_preparation_stops_garbage_collection(
         collect_garbage(cache, older_than=ANY)
     assert cache.missing(feature, KEYS) == []
     (note,) = (cache.root / "runs").iterdir()
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"pid": 2**22 + 1}))
+    reregister(note, pid=2**22 + 1)
     collect_garbage(cache, older_than=ANY)  # the process is dead: no features are needed
     assert cache.missing(feature, KEYS) == KEYS
 
@@ -371,15 +376,15 @@ def test_an_unreachable_run_of_another_machine_stops_garbage_collection(
     cache: FeatureCache, feature: Fingerprint, run: Path
 ) -> None:
     (note,) = (cache.root / "runs").iterdir()
-    note.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))
+    note = reregister(note, path="/far/run", host="elsewhere", pid=1)
     with pytest.raises(RunError, match="registered on 'elsewhere'") as caught:
         collect_garbage(cache, older_than=ANY)
     assert "--forget" in str(caught.value)
     assert cache.missing(feature, KEYS) == []
     # On a shared file system, the run is read like any other.
-    note.write_text(json.dumps({"path": str(run), "host": "elsewhere", "pid": 1}))
+    note = reregister(note, path=str(run), host="elsewhere", pid=1)
     assert collect_garbage(cache, older_than=ANY).users[feature.id] == 1
-    note.write_text(json.dumps({"path": "/far/run", "host": "elsewhere", "pid": 1}))
+    note = reregister(note, path="/far/run", host="elsewhere", pid=1)
     collect_garbage(cache, older_than=ANY, forget=True)
     assert not note.exists() and cache.missing(feature, KEYS) == KEYS
 
@@ -389,7 +394,7 @@ def test_a_run_on_an_unmounted_disk_stops_garbage_collection(
 ) -> None:
     (note,) = (cache.root / "runs").iterdir()
     disk = tmp_path / "disk"
-    note.write_text(json.dumps(json.loads(note.read_text()) | {"path": str(disk / "run")}))
+    note = reregister(note, path=str(disk / "run"))
     with pytest.raises(RunError, match=f"nor the folder {disk} exists.*not mounted") as caught:
         collect_garbage(cache, older_than=ANY)
     assert "--forget" in str(caught.value)

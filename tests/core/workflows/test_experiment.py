@@ -500,7 +500,7 @@ def test_half_of_the_recordings_silent_is_said_before_the_training(spoken, tmp_p
 
 def test_the_record_holds_what_was_passed_over_and_signals_csv_the_signals(spoken, tmp_path):
     run = untrained_run(tmp_path, tmp_path / "run", spoken)
-    again = Run.open(run.path)
+    again = Run.open(run.path, run.registry)
     assert again.record.passed_over == {"spoken": {"not a recording (.txt)": 2}}
     assert again.record.columns == {"spoken": {"label": "the file's name"}}
     assert again.record.unreadable == {}
