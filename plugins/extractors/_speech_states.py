@@ -196,6 +196,8 @@ class _Spectra:
 
 # -- loading ----------------------------------------------------------------------------
 
+# A model may come from a stranger: never execute Python files of its folder, and never ask to.
+_NO_CODE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _UNUSED = ("masked_spec_embed",)  # a tensor for training only, which some checkpoints lack
 
 
@@ -204,14 +206,16 @@ def _load(folder: ModelFolder) -> tuple[Any, Any]:
     transformers = required("transformers", extra="transformers", by="The extractor 'ssl'")
     try:
         with _quietly(transformers.utils.logging):
-            prepare = transformers.AutoFeatureExtractor.from_pretrained(
-                folder.path, local_files_only=True
-            )
-            config = transformers.AutoConfig.from_pretrained(folder.path, local_files_only=True)
+            prepare = transformers.AutoFeatureExtractor.from_pretrained(folder.path, **_NO_CODE)
+            config = transformers.AutoConfig.from_pretrained(folder.path, **_NO_CODE)
             if getattr(config, "add_adapter", False):
                 config.add_adapter = False  # adapters shorten the sequence for a decoder
             network, loading = transformers.AutoModel.from_pretrained(
-                folder.path, config=config, local_files_only=True, output_loading_info=True
+                folder.path,
+                config=config,
+                weights_only=True,
+                output_loading_info=True,
+                **_NO_CODE,
             )
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]

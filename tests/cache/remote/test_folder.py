@@ -63,6 +63,31 @@ def test_the_token_is_sent(
         assert Upstream(url, TOKEN).features() == [fingerprint()]
 
 
+def test_the_token_does_not_follow_a_redirect_to_another_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FUSION_CACHE_TOKEN", TOKEN)
+    tokens: dict[str, list[str | None]] = {"first": [], "second": []}
+
+    def note(request: BaseHTTPRequestHandler) -> None:
+        tokens["second"].append(request.headers["Authorization"])
+        page(request)
+
+    with answering(note) as other:
+
+        def redirect(request: BaseHTTPRequestHandler) -> None:
+            tokens["first"].append(request.headers["Authorization"])
+            request.send_response(302)
+            request.send_header("Location", other + request.path)
+            request.send_header("Content-Length", "0")
+            request.end_headers()
+
+        with answering(redirect) as url:
+            assert FeatureCache(url).info() == []
+    assert set(tokens["first"]) == {f"Bearer {TOKEN}"}
+    assert tokens["second"] and set(tokens["second"]) == {None}
+
+
 # -- errors --------------------------------------------------------------------------
 
 
