@@ -18,8 +18,13 @@ from typing import Any
 MAX_BYTES = 1 << 30
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, finite: bool = False) -> Any:
     """Return the value of a JSON text.
+
+    Parameters
+    ----------
+    finite : bool
+        Whether to refuse NaN and infinity, which are not JSON but are read by Python.
 
     Raises
     ------
@@ -27,13 +32,17 @@ def parse_json(text: str | bytes) -> Any:
         If the text is not JSON in UTF-8, or is nested deeper than the parser can follow.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refused if finite else None)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_json(file: Path, max_bytes: int = MAX_BYTES) -> Any:
-    """Return the JSON value in a file.
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number")
+
+
+def read_json(file: Path, max_bytes: int = MAX_BYTES, *, finite: bool = False) -> Any:
+    """Return the JSON value in a file; see :func:`parse_json`.
 
     Raises
     ------
@@ -42,7 +51,7 @@ def read_json(file: Path, max_bytes: int = MAX_BYTES) -> Any:
     ValueError
         As :func:`parse_json`.
     """
-    return parse_json(read_text(file, max_bytes))
+    return parse_json(read_text(file, max_bytes), finite=finite)
 
 
 def read_text(file: Path, max_bytes: int = MAX_BYTES) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..contracts.errors import FusionError
-from ..display.plain_text import printable
+from ..display.plain_text import echo, printable
 from ..toolkit.torchrun import refuse_torchrun
 from . import tracing
 from .options import group_options, requests_of
@@ -136,6 +136,7 @@ def run_cli(args: list[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         return _interrupted(error)
     except click.ClickException as error:
+        error.message = printable(error.message)
         error.show()
         return error.exit_code
     except BrokenPipeError:
@@ -162,7 +163,7 @@ def _print_error(message: str, hint: str | None, origin: str = "") -> None:
     mark = click.style("error: ", fg="red", bold=True, reset=True)
     click.echo(mark + printable(message), err=True)
     if origin:
-        click.echo(click.style("from:  ", fg="cyan") + origin, err=True)
+        click.echo(click.style("from:  ", fg="cyan") + printable(origin), err=True)
     if hint:
         click.echo(click.style("hint:  ", fg="cyan") + printable(hint), err=True)
 
@@ -181,7 +182,7 @@ def _plugin_hint(guilt: Guilt) -> str:
 
 
 def _interrupted(error: BaseException) -> int:
-    click.echo("\nInterrupted. Finished work is kept.", err=True)
+    echo("\nInterrupted. Finished work is kept.", err=True)
     terminated = isinstance(error, _Terminated) or isinstance(error.__cause__, _Terminated)
     return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
 
@@ -236,7 +237,7 @@ def registry_from(
         return registry
     for problem in registry.problems:
         warn(str(problem))
-        click.echo(click.style("hint:    ", fg="cyan") + problem.remedy, err=True)
+        click.echo(click.style("hint:    ", fg="cyan") + printable(problem.remedy), err=True)
     for deprecation in registry.deprecations:
         warn(str(deprecation))
     return registry

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..display.plain_text import printable
+from ..display.plain_text import echo, printable
 
 
 def echo_json(value: Any) -> None:
@@ -46,5 +46,5 @@ def resumable(marker: Path, command: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if marker.is_file():
-            click.echo(f"\nTo resume: {command}", err=True)
+            echo(f"\nTo resume: {command}", err=True)
         raise

@@ -14,7 +14,7 @@ import click
 
 from ...cache.exchange.paths import is_file
 from ..contracts.errors import ParameterError, StorageError
-from ..display.plain_text import printable
+from ..display.plain_text import echo, printable
 from . import open_run, plugin_options
 from .options import json_option
 from .output import echo_failure, warn
@@ -121,7 +121,7 @@ def adapt_and_report(
     notes = predictor.adapt_to(files, Path(speaker_from) if speaker_from else None)
     for number, note in enumerate(notes):
         if speaker_from and number == 0:  # the user named this source, so a warning is not needed
-            click.echo(note, err=True)
+            echo(note, err=True)
         else:
             warn(note)
 
@@ -133,7 +133,7 @@ def _report(predictor: Predictor, counts: Counter[str]) -> None:
             warn(f"{count} of {counts['labelled']} recordings have {text}: labelled without it")
     if note := predictor.length_note():
         if predictor.divides:
-            click.echo(note, err=True)
+            echo(note, err=True)
         else:
             warn(note)
 
@@ -193,7 +193,7 @@ def _csv_output(predictor: Predictor, windows: bool, file: str) -> Iterator[Writ
     from ..display.predictions import PredictionCsv
 
     for sentence in predictor.task:
-        click.echo(sentence, err=True)
+        echo(sentence, err=True)
     if file == "-":
         sys.stdout.flush()
         yield PredictionCsv(sys.stdout.buffer, predictor.classes, windows=windows).write
@@ -209,7 +209,7 @@ def _csv_output(predictor: Predictor, windows: bool, file: str) -> Iterator[Writ
                 rows.write(prediction)
 
         yield write
-    click.echo(f"predictions written to {printable(file)}", err=True)
+    echo(f"predictions written to {printable(file)}", err=True)
 
 
 @contextlib.contextmanager
@@ -231,7 +231,7 @@ def _table_output(predictor: Predictor, recordings: Sequence[Recording], windows
     from ..display.predictions import header_line, table_lines
 
     for sentence in predictor.task:
-        click.echo(sentence)
+        echo(sentence)
     width = max(len(printable(str(recording.path))) for recording in recordings)
     width = max(width, len("  0:00.0 to 0:00.0")) if windows else width
     header: str | None = header_line(predictor.classes, width)
@@ -240,10 +240,10 @@ def _table_output(predictor: Predictor, recordings: Sequence[Recording], windows
         nonlocal header
         if prediction.error is None:
             if header is not None:  # a table without lines has no header either
-                click.echo(header)
+                echo(header)
                 header = None
             for line in table_lines(prediction, predictor.classes, width, windows=windows):
-                click.echo(line)
+                echo(line)
 
     return write
 
@@ -278,7 +278,7 @@ def _draw(predictions: Sequence[Prediction], classes: Sequence[str], file: Path)
     draw_timeline(predictions[:PANELS], classes, file)
     shown = min(len(predictions), PANELS)
     recordings = "1 recording" if shown == 1 else f"{shown} recordings"
-    click.echo(f"timeline of {recordings} written to {printable(str(file))}", err=True)
+    echo(f"timeline of {recordings} written to {printable(str(file))}", err=True)
     if more := len(predictions) - shown:
         warn(f"{more} more long {'recording is' if more == 1 else 'recordings are'} not drawn")
     return True

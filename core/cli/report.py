@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..display.plain_text import echo
 from . import plugin_options, registry_of_stored
 from .options import requests_of
 from .output import warn
@@ -46,5 +47,5 @@ def command(ctx: click.Context, /, runs: tuple[str, ...], out: str | None) -> in
                 raise
             warn(" ".join(filter(None, (error.message, error.hint))))
         written = write_report(run, file)
-    click.echo(f"report: {written}")
+    echo(f"report: {written}")
     return 0

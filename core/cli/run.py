@@ -12,6 +12,7 @@ import click
 
 from ...cache.builds.workers import available_cores
 from ..contracts.errors import FusionError
+from ..display.plain_text import echo
 from ..runs.execution.worker_pools import same_processes
 from ..runs.request import config_from
 from ..toolkit.torchrun import started_by_torchrun
@@ -123,7 +124,7 @@ def _run(ctx: click.Context, options: Mapping[str, Any]) -> int:
     else:
         print_result(result)
     if options["require_gain"] and result.gain < 0:
-        click.echo(
+        echo(
             "--require-gain: the fused model scores below the best single modality on test.",
             err=True,
         )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from ..display.plain_text import echo
+
 ENVIRONMENT = "FUSION_TRACE_HOOKS"
 
 _ON = {"1", "true", "yes", "on"}
@@ -57,11 +59,11 @@ def _traced(root: click.Context, file: Path | None) -> Iterator[None]:
     finally:
         if trace.folder is not None and file is None and trace.folder.is_dir():
             file = trace.folder / FILE
-        click.echo("\n" + "\n".join(table(trace)), err=True)
+        echo("\n" + "\n".join(table(trace)), err=True)
         if file is not None:
             try:
                 trace.write(file, f"fusion {root.invoked_subcommand}")
             except OSError as error:
-                click.echo(f"The trace can't be written to {file}: {error.strerror}", err=True)
+                echo(f"The trace can't be written to {file}: {error.strerror}", err=True)
             else:
-                click.echo(f"trace file: {file}", err=True)
+                echo(f"trace file: {file}", err=True)

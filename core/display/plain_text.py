@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters except tab and line break, and characters that reverse the direction of text.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
@@ -15,3 +16,10 @@ def printable(text: str) -> str:
     line breaks are kept.
     """
     return _CONTROL.sub("?", text.encode("utf-8", "replace").decode())
+
+
+def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print a :func:`printable` text without colours, on standard output or standard error."""
+    import click
+
+    click.echo(printable(text), err=err, nl=nl)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -248,6 +249,9 @@ class Predictor:
         labelled: list[_Labelled] = []
         for piece, (arrays, reason), use in zip(pieces, extracted, usable, strict=True):
             shares = dict(zip(self.classes, map(float, next(rows)), strict=True)) if use else {}
+            if not all(map(math.isfinite, shares.values())):
+                shares = {}
+                reason = f"{piece.whole.path}: the model gives no finite probabilities for it"
             lacking = tuple(m for m in self.extractors if m not in arrays)
             labelled.append(_Labelled(piece, shares, lacking, reason))
         return labelled

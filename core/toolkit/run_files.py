@@ -10,6 +10,7 @@ from typing import Any, Literal, TextIO, TypeVar
 
 import msgspec
 
+from ...cache import json_text
 from ...cache.shards.files import unlinked
 from ..contracts.errors import RunError, StorageError
 from .atomic import replaced
@@ -31,12 +32,48 @@ def read_json(path: Path) -> dict[str, Any]:
         If the file is missing or damaged, or does not hold a JSON object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_text.read_json(path, finite=True)
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} can't be read: {error}") from error
+        raise RunError(f"{path} can't be read: {_reason(error)}.") from error
     if not isinstance(data, dict):
         raise RunError(f"{path} does not hold a JSON object.")
     return data
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read a file of JSON objects, one per line; a last line that is incomplete is left out.
+
+    Raises
+    ------
+    RunError
+        If the file is missing or damaged; the message names the line.
+    """
+    try:
+        text = json_text.read_text(path)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} can't be read: {_reason(error)}.") from error
+    return [line_object(line, path, n) for n, line in enumerate(text.split("\n")[:-1], 1)]
+
+
+def line_object(line: str | bytes, path: Path, number: int) -> dict[str, Any]:
+    """Return the JSON object in a line of a file.
+
+    Raises
+    ------
+    RunError
+        If the line holds no JSON object.
+    """
+    try:
+        data = json_text.parse_json(line, finite=True)
+    except ValueError as error:
+        raise RunError(f"{path} is damaged at line {number}: {error}.") from None
+    if not isinstance(data, dict):
+        raise RunError(f"{path} is damaged at line {number}: it does not hold a JSON object.")
+    return data
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def as_type(data: Any, cls: type[T], file: Path) -> T:

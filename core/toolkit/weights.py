@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...cache.guarded_arrays import check_regular
 from ..contracts.errors import RunError, StorageError
 from .atomic import replaced
 
@@ -40,16 +41,21 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     RunError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or a weight is NaN or infinite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    hint = (
+        f"Delete {path.parent / 'training.json'} (if there is none, delete {path.name}), then "
+        "start fusion run --resume: the run creates the weights again."
+    )
     try:
-        return load_file(path)
+        check_regular(path)
+        weights = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(
-            f"The weights {path} can't be read: {error}",
-            hint=f"Delete {path.parent / 'training.json'} (if there is none, delete {path.name}), "
-            "then start fusion run --resume: the run creates the weights again.",
-        ) from error
+        raise RunError(f"The weights {path} can't be read: {error}", hint=hint) from error
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise RunError(f"The weights {path} are damaged: {name} is not finite.", hint=hint)
+    return weights

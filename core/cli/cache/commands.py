@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...display.plain_text import echo
 from ...display.units import count, size
 from ...runs.request import requested_config
 from .. import plugin_options, registry_from
@@ -105,28 +106,28 @@ def info(root: str | None, as_json: bool) -> None:
         summary = {"root": location, **_totals(cache, features)}
         echo_json({**summary, "features": listing})
         return
-    click.echo(location)
+    echo(location)
     if not features:
-        click.echo("  nothing stored yet (fusion cache build)")
+        echo("  nothing stored yet (fusion cache build)")
     for feature in features:
         fingerprint = feature.fingerprint
-        click.echo(
+        echo(
             f"  {fingerprint.name} {fingerprint.id[:8]}: {count(feature.items, 'item')} of shape "
             f"{fingerprint.shape} in {count(feature.shards, 'shard')}, {size(feature.bytes)}, "
             f"{_cost(feature)}"
         )
         parameters = ", ".join(f"{k}={v}" for k, v in fingerprint.parameters.items())
         version = f"version {fingerprint.version}"
-        click.echo(f"      {'; '.join(filter(None, (version, parameters)))}")
+        echo(f"      {'; '.join(filter(None, (version, parameters)))}")
         groups = ", ".join(f"{name or 'unnamed'} {n}" for name, n in feature.groups.items())
         packed = f"{count(feature.packed, 'shard')} packed" if feature.packed else ""
         if groups or packed:
-            click.echo(f"      {'; '.join(filter(None, (groups, packed)))}")
+            echo(f"      {'; '.join(filter(None, (groups, packed)))}")
         if feature.debris:
             files = count(feature.debris, "temporary file")
-            click.echo(f"      {files} of killed builds")
+            echo(f"      {files} of killed builds")
     if features:
-        click.echo(_totals_text(_totals(cache, features)))
+        echo(_totals_text(_totals(cache, features)))
     for problem in cache.problems:
         warn(problem.line)
 

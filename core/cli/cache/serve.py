@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ...display.plain_text import echo
 from ..options import local_cache_option
 
 
@@ -36,8 +37,8 @@ def command(root: str | None, port: int, host: str, token_file: str | None) -> N
     token = read_token(Path(token_file).expanduser()) if token_file else None
 
     def started(url: str) -> None:
-        click.echo(f"serving {cache.root} at {url} (Ctrl-C stops the server)")
+        echo(f"serving {cache.root} at {url} (Ctrl-C stops the server)")
         secret = f"{TOKEN_FILE}=FILE " if token else ""
-        click.echo(f"to read the cache: {secret}fusion run --cache {url}")
+        echo(f"to read the cache: {secret}fusion run --cache {url}")
 
     serve(cache.root, host=host, port=port, token=token, on_start=started)

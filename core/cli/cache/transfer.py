@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...display.plain_text import echo
 from ...display.units import count, shortened, size
 from .. import plugin_options, registry_from
 from ..options import local_cache_option
@@ -56,7 +57,7 @@ def export(feature: str, out: str, form: Form | None, overwrite: bool, root: str
     fingerprint = find_feature(cache, feature)
     number = export_feature(cache, fingerprint, path, form=form, overwrite=overwrite)
     files = files_of(path, form)
-    click.echo(
+    echo(
         f"{_arrays(number, fingerprint)} written to "
         f"{' and '.join(map(str, files))} ({size(sum(file.stat().st_size for file in files))})"
     )
@@ -114,9 +115,9 @@ def import_(
     _check_name(name, registry_from(ctx))
     options["columns"] = parse_pairs("--column", options["columns"])
     report = import_feature(local_cache(cache_root, must_exist=False), name, source, **options)
-    click.echo(_summary(report))
+    echo(_summary(report))
     if report.unused:
-        click.echo(f"columns not used: {', '.join(report.unused)}")
+        echo(f"columns not used: {', '.join(report.unused)}")
     if not _KEY.fullmatch(report.first_key):
         warn(
             f"fusion run will not find these arrays: their keys, such as "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...display.plain_text import echo
 from ...display.progress import bar
 from ...display.units import count, parse_duration, parse_size, shortened, size
 from .. import plugin_options, registry_from
@@ -57,7 +58,7 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
     if report.fine:
         return 0
     if not repair and report.repairable:
-        click.echo("fusion cache verify --repair drops what is damaged and computes it again.")
+        echo("fusion cache verify --repair drops what is damaged and computes it again.")
     if not repair:
         return 1
     from ...workflows.cache_upkeep import repair as repair_cache
@@ -74,12 +75,12 @@ def verify(ctx: click.Context, repair: bool, jobs: int | None, root: str | None)
 def _print_verified(cache: FeatureCache, report: VerifyReport) -> None:
     _warn_skipped(report.aside)
     for file in report.bad_files:
-        click.echo(f"{file.path.relative_to(cache.root)}: {file.reason}")
+        echo(f"{file.path.relative_to(cache.root)}: {file.reason}")
     for item in report.bad_items:
-        click.echo(f"{_item(item)}: {item.reason}")
+        echo(f"{_item(item)}: {item.reason}")
     bad = f"{len(report.bad_items)} bad" if report.bad_items else "none bad"
     files = f", {count(len(report.bad_files), 'bad file')}" if report.bad_files else ""
-    click.echo(
+    echo(
         f"{cache.root}: {count(report.items, 'item')} in {count(report.shards, 'shard')} of "
         f"{count(report.features, 'feature')}, {bad}{files}; {size(report.bytes)} read in "
         f"{report.seconds:.1f} s"
@@ -88,11 +89,11 @@ def _print_verified(cache: FeatureCache, report: VerifyReport) -> None:
 
 def _print_repaired(report: VerifyReport, repaired: RepairReport) -> None:
     for item, reason in repaired.lost:
-        click.echo(f"{_item(item)}: dropped; {reason}")
+        echo(f"{_item(item)}: dropped; {reason}")
     for text in repaired.unresolved:
-        click.echo(text)
+        echo(text)
     lost = f"; {len(repaired.lost)} could not be computed again" if repaired.lost else ""
-    click.echo(
+    echo(
         f"{count(len(report.bad_items), 'bad item')} dropped, {repaired.repaired} computed "
         f"again{lost}"
     )
@@ -161,14 +162,14 @@ def gc(
 def _print_garbage(cache: FeatureCache, garbage: Garbage, dry_run: bool, *, bounded: bool) -> None:
     report = garbage.report
     outcome = "would be removed" if dry_run else "removed"
-    click.echo(
+    echo(
         f"{cache.root}: {size(report.before)} in {count(len(report.features), 'feature')}; "
         f"{count(len(garbage.runs), 'run')} read"
     )
     for feature in report.features:
-        click.echo(f"  {_feature(feature.fingerprint)}")
+        echo(f"  {_feature(feature.fingerprint)}")
         for line in _fate(feature, garbage, outcome, bounded):
-            click.echo(f"      {line}")
+            echo(f"      {line}")
     items = sum(feature.removed for feature in report.features)
     removed = [f"{count(items, 'item')}, {size(report.freed)}"] if items else []
     for paths, singular, plural in (
@@ -177,7 +178,7 @@ def _print_garbage(cache: FeatureCache, garbage: Garbage, dry_run: bool, *, boun
         (report.folders, "empty folder", "empty folders"),
     ):
         removed += [count(len(paths), singular, plural)] if paths else []
-    click.echo(f"{outcome}: {'; '.join(removed) or 'nothing'}")
+    echo(f"{outcome}: {'; '.join(removed) or 'nothing'}")
     if report.missed:
         needed = sum(feature.referenced_bytes for feature in report.features)
         late = sum(feature.unreferenced_bytes for feature in report.features)
@@ -264,7 +265,7 @@ def _rewrite(
         report = rewrite(cache, chosen, advance)
     _warn_skipped(report.problems)
     sizes = f": {size(report.before)} before, {size(report.after)} now" if report.shards else ""
-    click.echo(f"{cache.root}: {count(report.shards, 'shard')} {verb}ed{sizes}")
+    echo(f"{cache.root}: {count(report.shards, 'shard')} {verb}ed{sizes}")
     return 1 if report.problems else 0
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...display.plain_text import echo, printable
 from .. import open_run, plugin_options, registry_from
 from ..options import json_option
 from ..output import echo_json
@@ -55,12 +56,13 @@ def command(ctx: click.Context, /, target: str, as_json: bool, **options: Any) -
         echo_json({**_plain(reasons, changed), "absent": absent})
     else:
         for feature, fields in changed.items():
-            click.echo(f"{feature} would be computed differently now than when the run was made:")
+            echo(f"{feature} would be computed differently now than when the run was made:")
             _echo_differences(fields, "then", "now")
         for reason in reasons:
             _echo(reason)
         for feature, count in absent.items():
-            click.echo(f"{click.style(feature, bold=True)}: {_clips(count)} no {feature}")
+            name = printable(feature)
+            click.echo(f"{click.style(name, bold=True)}: {_clips(count)} no {name}")
     return 0 if all(reason.answer.kind == "found" for reason in reasons) else 1
 
 
@@ -92,19 +94,18 @@ def _reasons_of_run(ctx: click.Context, target: str, options: dict[str, Any]) ->
 def _echo(reason: Reason) -> None:
     answer = reason.answer
     color = "green" if answer.kind == "found" else "yellow"
-    title = click.style(reason.feature, bold=True) + " of " + _listed(reason.names) + ": "
+    names = printable(f" of {_listed(reason.names)}: ")
+    title = click.style(printable(reason.feature), bold=True) + names
     source = f", at {answer.url}" if answer.url else ""
-    click.echo(title + click.style(_TEXTS[answer.kind] + source, fg=color))
+    click.echo(title + click.style(printable(_TEXTS[answer.kind] + source), fg=color))
     if answer.kind == "content":
-        click.echo(f"    stored for {answer.origin}: {answer.key}")
+        echo(f"    stored for {answer.origin}: {answer.key}")
     elif answer.kind == "recording" and answer.differences:
-        click.echo(
-            f"    the nearest feature of this name, {answer.place}, also lacks the recording"
-        )
+        echo(f"    the nearest feature of this name, {answer.place}, also lacks the recording")
     elif answer.place and len(reason.names) == 1:
-        click.echo(f"    {answer.place}")
+        echo(f"    {answer.place}")
         if answer.origin not in ("", str(Path(reason.names[0]).absolute())):
-            click.echo(f"    computed from {answer.origin}, a recording with the same content")
+            echo(f"    computed from {answer.origin}, a recording with the same content")
     _echo_differences(answer.differences, "stored", "requested")
 
 
@@ -119,9 +120,7 @@ _TEXTS = {
 
 def _echo_differences(fields: tuple[Difference, ...], stored: str, wanted: str) -> None:
     for field in fields:
-        click.echo(
-            f"    {field.field}: {stored} {_value(field.stored)}, {wanted} {_value(field.wanted)}"
-        )
+        echo(f"    {field.field}: {stored} {_value(field.stored)}, {wanted} {_value(field.wanted)}")
 
 
 def _value(value: JSON | Absent) -> str:

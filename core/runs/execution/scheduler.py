@@ -8,7 +8,6 @@ parent process follows the trainings by reading their files.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +21,7 @@ from ...contracts.errors import FusionError, TrainingError
 from ...registry.provenance import guilt_of, message_of, relay
 from ...registry.trace import during
 from ...toolkit.device import free_memory
+from ...toolkit.run_files import line_object
 from ...training.hardware import distributed
 from ...training.hardware.device import choose_device
 from ..balancing import needs_baselines
@@ -218,7 +218,7 @@ class _Follower:
             finished = self._run.finished(training.name)
             path = self._run.training(training.name) / "epochs.jsonl"
             for line in self._new_lines(training, path):
-                self._on_epoch(training, json.loads(line))
+                self._on_epoch(training, line_object(line, path, 0))
             if finished:
                 self._on_done(training, self._run.summary(training.name))
                 del self._offsets[training]

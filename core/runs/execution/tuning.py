@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ....cache.json_text import parse_json, read_text
 from ...contracts.errors import CacheError, RunError
 from ...registry.provenance import message_of
 from ...toolkit.weights import load_weights, save_weights
@@ -117,11 +118,13 @@ def read_trials(folder: Path) -> list[Trial]:
     """
     path = folder / TRIALS
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except FileNotFoundError:
         return []
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} can't be read: {error}") from None
     try:
-        trials = [Trial.from_json(json.loads(line)) for line in lines]
+        trials = [Trial.from_json(parse_json(line, finite=True)) for line in lines]
     except (ValueError, KeyError, TypeError, AttributeError):
         trials = []
     if not trials or [trial.number for trial in trials] != list(range(len(trials))):
@@ -146,7 +149,10 @@ def rewind(run: Run, training: str) -> None:
     path = folder / "epochs.jsonl"
     if not path.is_file():
         return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    try:
+        lines = read_text(path).splitlines(keepends=True)
+    except (OSError, ValueError):
+        lines = []  # the training writes all its epochs again
     remaining = [line for line in lines if _trial_of(line) < len(trials)]
     if not remaining:
         path.unlink()
@@ -170,6 +176,6 @@ def _trial_of(line: str) -> float:
     Return infinity for a line without a trial, and for a line that is only partly written.
     """
     try:
-        return float(json.loads(line).get("trial", math.inf))
-    except ValueError:
+        return float(parse_json(line).get("trial", math.inf))
+    except (ValueError, TypeError, AttributeError):
         return math.inf

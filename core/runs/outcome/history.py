@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+from ...toolkit.run_files import read_lines
 from ..run import Run
 from ..trainings import CONTROL, FUSED, Training, all_trainings
 
@@ -23,14 +23,15 @@ def read_history(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 
 def read_epochs(run: Run, training: Training) -> list[dict[str, Any]]:
-    """Read the records of a training's epochs; the list is empty before the training begins."""
+    """Read the records of a training's epochs; the list is empty before the training begins.
+
+    Raises
+    ------
+    RunError
+        If the file is damaged.
+    """
     path = run.training(training.name) / "epochs.jsonl"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return []
-    whole = text[: text.rfind("\n") + 1]  # drop a last line that is only partly written
-    return [json.loads(line) for line in whole.splitlines()]
+    return read_lines(path) if path.exists() else []
 
 
 def kept_epochs(run: Run, training: Training, summary: Mapping[str, Any]) -> list[Any]:
