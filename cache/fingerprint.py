@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .errors import CacheError
+from .json_text import parse_json
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 
@@ -125,7 +126,7 @@ class Fingerprint:
             If `text` is not a fingerprint, or has another id.
         """
         try:
-            fields = json.loads(text)
+            fields = parse_json(text)
             fingerprint = cls(**{**fields, "shape": tuple(fields["shape"])})
         except (ValueError, TypeError, KeyError) as error:
             raise CacheError(f"Not a fingerprint ({error}): {text[:80]!r}") from None

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 _GRACE_SECONDS = 5  # time to finish answers after Ctrl-C
 _IDLE_SECONDS = 10.0  # maximum time without a request per connection
+_STALLED_SECONDS = 30.0  # maximum time in which a client reads nothing of its answer
 _MAX_CONNECTIONS = 512
 _OWN_FILES = 16  # open files of the server that belong to no connection
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -269,6 +270,7 @@ def _protocol(most: int) -> type[H11Protocol]:
 
     class Protocol(H11Protocol):
         _idle: asyncio.TimerHandle | None = None
+        _stalled: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -278,8 +280,22 @@ def _protocol(most: int) -> type[H11Protocol]:
             else:
                 self._wait()
 
+        def pause_writing(self) -> None:
+            """Give the client time to read; asyncio calls this method when its buffer is full."""
+            super().pause_writing()
+            self._stalled = self.loop.call_later(_STALLED_SECONDS, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            self._read_on()
+            super().resume_writing()
+
+        def _read_on(self) -> None:
+            if self._stalled is not None:
+                self._stalled.cancel()
+
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_waiting()
+            self._read_on()
             super().connection_lost(exc)
 
         def handle_events(self) -> None:

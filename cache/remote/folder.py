@@ -24,7 +24,9 @@ _BLOCK = 2**16
 # Maximum bytes of an answer that is kept in memory and whose size the server does not announce.
 # A page of a million names fits.
 _MAX_ANSWER = 64 * 2**20
-_MAX_UNANNOUNCED = 2**30  # bytes of a file whose size the server does not announce
+# Maximum bytes of a file. A shard has at most 64 MiB of arrays, unless a single array is larger.
+# The index of ten million items is smaller, too.
+_MAX_FILE = 2**30
 
 _EXTRAS = {"http": "remote", "https": "remote", "s3": "s3", "s3a": "s3"}
 
@@ -60,6 +62,7 @@ class RemoteFolder:
         self._token = token
         self._http = url.startswith(("http://", "https://"))
         self._sends_parts = True
+        self._max_file = _MAX_FILE
         self._whole: tuple[str, IO[bytes]] | None = None
 
     def __str__(self) -> str:
@@ -87,8 +90,12 @@ class RemoteFolder:
         with self._explained():
             self._get_file(path, str(target))
 
+    def expect(self, array_bytes: int) -> None:
+        """Allow files that hold a few arrays of this size."""
+        self._max_file = max(_MAX_FILE, 4 * array_bytes)
+
     def _get_file(self, path: str, target: str) -> None:
-        self._files.get_file(self._path(path), target, callback=_limit())
+        self._files.get_file(self._path(path), target, callback=_limit(self._max_file))
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
         """Read parts of files, given as (path, start, end), several at a time.
@@ -241,6 +248,11 @@ class RemoteFolder:
         if self._http and isinstance(error, FileNotFoundError) and error.__cause__:
             # fsspec raises FileNotFoundError for every failure.
             error = cast(Exception, error.__cause__)
+        if isinstance(error, _EncodedError):
+            return CacheError(
+                f"{self} sends a compressed answer ({error}), which was not asked for.",
+                hint="Turn off the compression of the web server for this folder.",
+            )
         if isinstance(error, _TooMuchError):
             return CacheError(
                 f"{self} sends a larger answer than a feature cache does; reading was stopped.",
@@ -294,23 +306,37 @@ class _TooMuchError(Exception):
     """An answer was larger than the limit."""
 
 
-def _limit() -> Any:
-    """Return a callback that aborts a download of unannounced size beyond the limit."""
+class _EncodedError(Exception):
+    """An answer was compressed: a few bytes could unpack to any number of bytes."""
+
+
+def _limit(most: int) -> Any:
+    """Return a callback that aborts a download whose announced or real size exceeds `most`."""
     callbacks: Any = importlib.import_module("fsspec.callbacks")
 
     class Limit(callbacks.Callback):  # type: ignore[misc]
         def call(self, *_: Any, **__: Any) -> None:
-            if self.size is None and self.value > _MAX_UNANNOUNCED:
+            if max(self.value, self.size or 0) > most:
                 raise _TooMuchError
 
     return Limit()
 
 
 def _limited_response() -> type:
-    """Return a response class of aiohttp that limits the size of an answer in memory."""
+    """Return a response class of aiohttp that limits the size of an answer in memory.
+
+    Compressed answers are refused.
+    """
     import aiohttp
 
     class Limited(aiohttp.ClientResponse):
+        async def start(self, connection: Any) -> aiohttp.ClientResponse:
+            response = await super().start(connection)
+            encoding = self.headers.get("Content-Encoding", "identity").strip().lower()
+            if encoding not in ("", "identity"):
+                raise _EncodedError(encoding)
+            return response
+
         async def read(self) -> bytes:
             limit = _max_bytes(self.request_info.headers.get("Range", ""))
             answer = bytearray()

@@ -81,6 +81,7 @@ class Upstream:
             If the remote cache can't be read; see :meth:`features`.
         """
         folder = fingerprint.folder_name
+        self._remote.expect(fingerprint.array_bytes)
         listing = self._shards_in(folder)
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
             index = Path(temporary, INDEX)

@@ -317,7 +317,7 @@ class Run(OutputFolder):
         """
         record, path = self.record, self.path / CLIPS
         try:
-            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            with run_files.open_table(path) as file:
                 rows = list(csv.DictReader(file))
             clips = tuple(_clip(row) for row in rows)
             keys = tuple(row["key"] for row in rows)
@@ -345,7 +345,7 @@ class Run(OutputFolder):
         number = {(clip.corpus, clip.name): i for i, clip in enumerate(clips)}
         windows: dict[int, list[Window]] = {}
         try:
-            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            with run_files.open_table(path) as file:
                 for row in csv.DictReader(file):
                     index = number[row["corpus"], row["clip"]]
                     end = float(row["end"]) if row["end"] else None

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..contracts.errors import RunError
 from ..data.dataset import RunData
+from ..toolkit.run_files import open_table
 from ..toolkit.signal import Signal
 
 SIGNALS = "signals.csv"
@@ -36,7 +37,7 @@ def read_signals(path: Path) -> dict[str, Signal]:
     if not path.is_file():
         return {}
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with open_table(path) as file:
             return {
                 row["key"]: Signal(*(float(row[name]) for name in _FIELDS))
                 for row in csv.DictReader(file)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TextIO, TypeVar
 import msgspec
 
 from ...cache import json_text
+from ...cache.guarded_arrays import check_regular
 from ...cache.shards.files import unlinked
 from ..contracts.errors import RunError, StorageError
 from .atomic import replaced
@@ -53,6 +54,18 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise RunError(f"{path} can't be read: {_reason(error)}.") from error
     return [line_object(line, path, n) for n, line in enumerate(text.split("\n")[:-1], 1)]
+
+
+def open_table(path: Path) -> TextIO:
+    """Open a CSV file of a run for reading; file names in it may be arbitrary bytes.
+
+    Raises
+    ------
+    OSError
+        If the file can't be read, or is not a regular file: a named pipe would wait for ever.
+    """
+    check_regular(path)
+    return path.open(encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def line_object(line: str | bytes, path: Path, number: int) -> dict[str, Any]:

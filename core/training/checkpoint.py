@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...cache.guarded_arrays import check_regular
 from ..contracts.errors import RunError, StorageError
 from ..toolkit.atomic import replaced
 
@@ -43,6 +44,7 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         If the file is missing or damaged.
     """
     try:
+        check_regular(path)
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:
         raise RunError(

@@ -37,6 +37,7 @@ from ..registry.registry import Registry
 from ..runs.feature_build import OnProgress
 from ..runs.record import FeatureRecord
 from ..runs.run import Run
+from ..toolkit.run_files import open_table
 
 # -- repair --------------------------------------------------------------------------
 
@@ -287,7 +288,7 @@ def _ids_of(name: str, feature: FeatureRecord) -> set[str]:
 def _where_cut(clips: Path) -> str | None:
     """Return a message on the first line with a wrong number of columns; None if none is found."""
     try:
-        with clips.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with open_table(clips) as file:
             lines = csv.reader(file)
             columns = len(next(lines, ()))
             for line in lines:

@@ -22,6 +22,7 @@ from ...runs.record import RunRecord
 from ...runs.run import RESULTS, Run
 from ...runs.trainings import Training, all_trainings
 from ...toolkit.metrics import Floats
+from ...toolkit.run_files import open_table
 
 Record = Mapping[str, Any]
 
@@ -194,7 +195,7 @@ def _predictions(run: Run) -> ModelPredictions | None:
     path = run.path / "predictions.csv"
     try:
         per_clip = SavedPredictions.read(run)
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with open_table(path) as file:
             reader = csv.reader(file)
             column = {name: i for i, name in enumerate(next(reader))}
             first = column[f"p_{classes[0]}"]

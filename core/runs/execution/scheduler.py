@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 
 from ....cache.builds.workers import available_cores
+from ....cache.guarded_arrays import check_regular
 from ...contracts.errors import FusionError, TrainingError
 from ...registry.provenance import guilt_of, message_of, relay
 from ...registry.trace import during
@@ -225,6 +226,7 @@ class _Follower:
 
     def _new_lines(self, training: Training, path: Path) -> Iterator[bytes]:
         try:
+            check_regular(path)
             with path.open("rb") as file:
                 file.seek(self._offsets[training])
                 text = file.read()

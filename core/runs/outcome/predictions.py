@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ....cache.guarded_arrays import check_regular
 from ...contracts.errors import RunError
 from ...data.dataset import RunData
 from ...data.features import Features, Indices
@@ -96,6 +97,7 @@ def digest_of_weights(folder: Path) -> str:
     """
     path = folder / WEIGHTS
     try:
+        check_regular(path)
         return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     except OSError as error:
         raise RunError(

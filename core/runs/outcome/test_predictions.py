@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ...contracts.errors import RunError
 from ...toolkit.metrics import confusion_by_group, uar
+from ...toolkit.run_files import open_table
 from ..run import Run
 
 
@@ -57,7 +58,7 @@ class SavedPredictions:
         rows: dict[str, dict[tuple[int, str, str], tuple[int, int, str]]] = {}
         path = run.path / "predictions.csv"
         try:
-            with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            with open_table(path) as file:
                 for row in csv.DictReader(file):
                     clip = (int(row["fold"]), row["corpus"], row["clip"])
                     speaker = f"{row['corpus']}/{row['speaker']}"

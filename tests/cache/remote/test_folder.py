@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import socket
 import ssl
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attacks import attack
 from cache_computations import array_of, fingerprint
 from cache_elsewhere import KEYS, N, entries_of, entry, number, shards_of
 from cache_http import answering, served
@@ -207,18 +209,103 @@ def test_an_endless_listing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_endless_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(remote_module, "_MAX_UNANNOUNCED", 2**20)
+    monkeypatch.setattr(remote_module, "_MAX_FILE", 2**20)
     with answering(endless) as url, pytest.raises(CacheError, match=f"{url} sends a larger answer"):
         RemoteFolder(url).download("shards.idx", tmp_path / "index")
     assert (tmp_path / "index").stat().st_size < 2**24
 
 
-def test_files_with_a_content_length_may_be_large(
-    there: FeatureCache, monkeypatch: pytest.MonkeyPatch
+def test_files_of_large_arrays_may_be_large(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(remote_module, "_MAX_UNANNOUNCED", 10)
-    with served(there.root) as (url, _):
-        assert FeatureCache(url).fetch(fingerprint(), KEYS) == N
+    def small(request: BaseHTTPRequestHandler) -> None:
+        page(request)
+        request.wfile.write(b"x" * 1000)
+
+    monkeypatch.setattr(remote_module, "_MAX_FILE", 500)
+    with answering(small) as url:
+        remote = RemoteFolder(url)
+        with pytest.raises(CacheError, match="sends a larger answer"):
+            remote.download("a", tmp_path / "a")
+        remote.expect(1000)
+        remote.download("a", tmp_path / "a")
+
+
+@pytest.mark.parametrize("length", [10**15, 2**30 + 1])
+def test_an_announced_size_beyond_the_limit_is_refused_at_once(tmp_path: Path, length: int) -> None:
+    def huge(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(length))
+        request.end_headers()
+        request.wfile.write(b"x" * 1000)
+
+    with (
+        attack("hostile server"),
+        answering(huge) as url,
+        pytest.raises(CacheError, match=f"{url} sends a larger answer"),
+    ):
+        RemoteFolder(url).download("shards.idx", tmp_path / "index")
+    assert not (tmp_path / "index").exists() or (tmp_path / "index").stat().st_size < 2000
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "GZIP"])
+@pytest.mark.parametrize("how", ["download", "read", "names", "ranges"])
+def test_compressed_answers_are_refused(tmp_path: Path, encoding: str, how: str) -> None:
+    """54 MB of gzip unpack to 12 GB of zeros."""
+    bomb = gzip.compress(bytes(1 << 22))
+
+    def compressed(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(206 if how == "ranges" else 200)
+        request.send_header("Content-Type", "text/html")
+        request.send_header("Content-Encoding", encoding)
+        request.send_header("Content-Length", str(len(bomb)))
+        request.end_headers()
+        request.wfile.write(bomb)
+
+    def act(remote: RemoteFolder) -> None:
+        if how == "download":
+            remote.download("shards.idx", tmp_path / "index")
+        elif how == "read":
+            remote.read("fingerprint.json")
+        elif how == "names":
+            remote.names()
+        else:
+            (result,) = remote.read_ranges([("a", 0, 10)])
+            assert isinstance(result, Exception)
+            raise result
+
+    with (
+        attack("hostile server"),
+        answering(compressed) as url,
+        pytest.raises(CacheError, match="compressed answer"),
+    ):
+        act(RemoteFolder(url))
+
+
+HOSTILE_JSON = [
+    "[" * 200_000, '{"a":' * 100_000, "{}", "null", "[1e400]", '"x"', '{"name": ["x"]}',
+    '{"name": "ramp", "shape": [-1]}', '{"name": "ramp", "shape": [1e99]}', "\ud800",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE_JSON, ids=range(len(HOSTILE_JSON)))
+def test_a_hostile_fingerprint_is_a_problem_of_that_feature(text: str) -> None:
+    folder = fingerprint().folder_name
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        body = text.encode("utf-8", "replace")
+        if not request.path.endswith(".json"):
+            body = f"<a href='/{folder}/'>x</a><a href='/{folder}/fingerprint.json'>y</a>".encode()
+        request.send_response(200)
+        request.send_header("Content-Type", "text/html")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    with attack("hostile server"), answering(answer) as url:
+        cache = FeatureCache(url)
+        assert cache.info() == []
+        assert cache.problems
 
 
 @pytest.mark.parametrize("shards", ["plain", "packed"])

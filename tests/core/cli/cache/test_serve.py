@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -197,6 +197,51 @@ def test_idle_connections_are_closed_before_they_exhaust_the_server(built: Path)
         _, err = process.communicate(timeout=30)
     assert "Traceback" not in err
     assert err.count("socket.accept() out of system resource") <= 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of open files are POSIX")
+def test_clients_that_read_nothing_are_closed(built: Path, tmp_path: Path) -> None:
+    """Four clients hold all slots of a server, until the server closes their connections."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30));"
+        "from fusion.cache.exchange import server; server._STALLED_SECONDS = 1.0;"
+        "from pathlib import Path;"
+        "server.serve(Path(sys.argv[1]), on_start=lambda url: print(url, flush=True))"
+    )
+    # A file larger than all buffers on the way.
+    folder = tmp_path / f"big-{'0' * 32}"
+    folder.mkdir()
+    (folder / "a.h5").write_bytes(bytes(32 << 20))
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process, ExitStack() as stack:  # fmt: skip
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        host, _, port = process.stdout.readline().strip().removeprefix("http://").partition(":")
+        request = f"GET /{folder.name}/a.h5 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+        clients = [stack.enter_context(connection(host, port)) for _ in range(4)]
+        for client in clients:
+            client.sendall(request)
+        deadline = time.monotonic() + 60
+        for expected in (503, 200):  # all slots are taken, then free again
+            while status(host, port) != expected:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        for client in clients:
+            assert received(client) < 32 << 20
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert "Traceback" not in err
+
+
+def received(client: socket.socket) -> int:
+    """Return the bytes that a client receives until the server closes the connection."""
+    total = 0
+    with suppress(ConnectionError):
+        while data := client.recv(1 << 20):
+            total += len(data)
+    return total
 
 
 def connection(host: str, port: str) -> socket.socket:
