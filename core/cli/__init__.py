@@ -136,7 +136,7 @@ def run_cli(args: list[str] | None = None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         return _interrupted(error)
     except click.ClickException as error:
-        error.message = printable(error.message)
+        object.__setattr__(error, "message", printable(error.message))
         error.show()
         return error.exit_code
     except BrokenPipeError:
