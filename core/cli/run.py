@@ -16,7 +16,13 @@ from ..display.plain_text import echo
 from ..runs.execution.worker_pools import same_processes
 from ..runs.request import config_from
 from ..toolkit.torchrun import started_by_torchrun
-from . import named_plugins, open_run, plugin_options, refuse_with_resume, registry_from
+from . import (
+    named_plugins,
+    plugin_options,
+    refuse_with_resume,
+    registry_from,
+    registry_of_stored,
+)
 from .options import (
     data_options,
     method_options,
@@ -144,9 +150,11 @@ def _resumed(ctx: click.Context, out: Path, options: Mapping[str, Any]) -> tuple
     from ..runs.run import Run
     from ..runs.trust import check_named, confirmed_config
 
-    requested = Run.open(out).record.config
-    check_named(out, requested.plugins, requests_of(ctx)["plugins"])
-    run = open_run(ctx, str(out))
+    run = Run.open(out)
+    requested, named = run.record.config, requests_of(ctx)["plugins"]
+    check_named(out, requested.plugins, named)
+    if named or not run.is_complete():  # a finished run is only read
+        run.registry = registry_of_stored(ctx, out, requested.plugins)
     settings = parse_settings(options["settings"])
     config, warnings = confirmed_config(requested, options["cache"], settings)
     for line in warnings:

@@ -144,8 +144,14 @@ class Bundle:
         for number, member in enumerate(record.handed_out):
             prefix = member.training + "/"
             own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-            model = build_model(member.spec, run.registry)
-            model.load_state_dict(own)
+            try:
+                model = build_model(member.spec, run.registry)
+                model.load_state_dict(own)
+            except (RuntimeError, MemoryError) as error:
+                raise RunError(
+                    f"{run.path / WEIGHTS} does not hold the weights of {member.training}.",
+                    hint="run.json or the weights are damaged.",
+                ) from error
             group = number if member.group is None else member.group
             self.parts.append(Part(model.eval(), member.weight, member.power, group))
             self._inputs |= {b.modality.name: b.modality for b in member.spec.branches}

@@ -57,6 +57,7 @@ from ..toolkit.signal import Signal
 from .config import RunConfig
 from .record import Member, RunRecord
 from .signals_file import SIGNALS, read_signals, signal_rows
+from .stored_records import Record, TrainingSummary, check_record
 from .trust import registry_of, without_places
 
 RECORD = "run.json"
@@ -379,8 +380,17 @@ class Run(OutputFolder):
         return (self.training(name) / "training.json").is_file()
 
     def summary(self, name: str) -> dict[str, Any]:
-        """Read the training.json of the finished training `name`."""
-        return self.read_json(f"{name}/training.json")
+        """Read the training.json of the finished training `name`.
+
+        Raises
+        ------
+        RunError
+            If the file is missing or damaged.
+        """
+        file = f"{name}/training.json"
+        summary = self.read_json(file)
+        check_record(summary, TrainingSummary, self.path / file)
+        return Record(summary, self.path / file)
 
     def is_complete(self) -> bool:
         """Return whether the run is finished, with its results.json and model.safetensors."""

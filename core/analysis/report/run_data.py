@@ -20,6 +20,7 @@ from ...runs.outcome.selection import Selection
 from ...runs.outcome.test_predictions import SavedPredictions
 from ...runs.record import RunRecord
 from ...runs.run import RESULTS, Run
+from ...runs.stored_records import DiagnosisRecord, TrainingSummary, check_record
 from ...runs.trainings import Training, all_trainings
 from ...toolkit.metrics import Floats
 from ...toolkit.run_files import open_table
@@ -140,7 +141,7 @@ def read_run(run: Run) -> ReadRun:
             hint=f"Resume the run: fusion run --resume {path}",
         )
     trainings = all_trainings(run)
-    summaries = {t: _object(run, f"{t.name}/training.json") for t in trainings}
+    summaries = {t: _object(run, f"{t.name}/training.json", TrainingSummary) for t in trainings}
     return ReadRun(
         path,
         run.record,
@@ -150,16 +151,18 @@ def read_run(run: Run) -> ReadRun:
         _predictions(run),
         {t: _epochs(run, t, summaries[t] or {}) for t in trainings},
         {t: summary for t, summary in summaries.items() if summary},
-        _object(run, "diagnosis.json"),
+        _object(run, "diagnosis.json", DiagnosisRecord),
     )
 
 
-def _object(run: Run, name: str) -> dict[str, Any] | None:
-    """Return the contents of a JSON file; None if the file can't be read."""
+def _object(run: Run, name: str, schema: type) -> dict[str, Any] | None:
+    """Return the contents of a JSON file; None if the file can't be read or is damaged."""
     try:
-        return run.read_json(name)
+        content = run.read_json(name)
+        check_record(content, schema, run.path / name)
     except RunError:
         return None
+    return content
 
 
 def _selection(run: Run) -> Selection | None:
@@ -182,7 +185,7 @@ def _epochs(run: Run, training: Training, summary: Record) -> list[Record]:
     """Return the epoch records, beginning with epoch 0 if the model starts from its baselines."""
     try:
         epochs: list[Record] = [*kept_epochs(run, training, summary)]
-    except (OSError, ValueError):
+    except RunError:
         return []
     start = summary.get("start")
     return [start, *epochs] if epochs and isinstance(start, Mapping) else epochs

@@ -354,11 +354,11 @@ def trained_model(run: Run, training: Training) -> FusionModel:
     RunError
         If the stored weights do not fit the model.
     """
-    model = build_model(spec_of(run, training), run.registry)
     path = run.training(training.name) / WEIGHTS
     try:
+        model = build_model(spec_of(run, training), run.registry)
         model.load_state_dict(load_weights(path))
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         raise RunError(
             f"{path} holds the weights of another model.",
             hint=f"Delete the folder {path.parent}: fusion run --resume then trains again.",

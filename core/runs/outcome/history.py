@@ -7,6 +7,7 @@ from typing import Any
 
 from ...toolkit.run_files import read_lines
 from ..run import Run
+from ..stored_records import check_epoch
 from ..trainings import CONTROL, FUSED, Training, all_trainings
 
 
@@ -31,7 +32,10 @@ def read_epochs(run: Run, training: Training) -> list[dict[str, Any]]:
         If the file is damaged.
     """
     path = run.training(training.name) / "epochs.jsonl"
-    return read_lines(path) if path.exists() else []
+    records = read_lines(path) if path.exists() else []
+    for record in records:
+        check_epoch(record, path)
+    return records
 
 
 def kept_epochs(run: Run, training: Training, summary: Mapping[str, Any]) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,7 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+from attacks import attack
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loaded_recordings import load_at, why_not_at
@@ -22,6 +25,7 @@ from fusion.core.toolkit.audio import (
     duration_of,
     fit_frames,
     is_silent,
+    load_waveform,
     log_mel,
     trim_silence,
 )
@@ -329,3 +333,44 @@ def test_an_mp3_file_whose_length_is_an_estimate_has_no_length(tmp_path: Path) -
     data = path.read_bytes().replace(b"Info", bytes(4)).replace(b"Xing", bytes(4))
     path.write_bytes(data)
     assert duration_of(Recording(path)) is None
+
+
+# -- mutated recordings --------------------------------------------------------------
+
+FORMATS = [("a.wav", "PCM_16"), ("a.wav", "FLOAT"), ("a.flac", "PCM_16"), ("a.ogg", "VORBIS"),
+           ("a.mp3", "MPEG_LAYER_III"), ("a.aiff", "PCM_16"), ("a.w64", "PCM_16")]  # fmt: skip
+_MOST_BYTES = 4 * 2**30  # the longest result that is read, of 2**30 samples of 4 bytes
+
+
+def mutated(raw: bytes, chance: random.Random) -> bytes:
+    """Flip bytes, mostly in the header; cut the file, or repeat a part."""
+    data = bytearray(raw)
+    for _ in range(chance.choice((1, 1, 2, 8))):
+        end = chance.choice((64, 256, len(data)))
+        data[chance.randrange(min(end, len(data)))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+    if chance.random() < 0.2:
+        del data[chance.randrange(len(data)) :]
+    if chance.random() < 0.1:
+        data += data[: chance.randrange(len(data) + 1)]
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("seed", "count"), [(0, 20), pytest.param(1, 700, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("name", "subtype"), FORMATS)
+def test_a_mutated_recording_is_read_or_refused(
+    tmp_path: Path, name: str, subtype: str, seed: int, count: int
+) -> None:
+    """An error is a RecordingError; samples are finite, and as many as the length says."""
+    samples = 0.3 * np.sin(np.arange(6000) / 9) + 0.01
+    path = tmp_path / name
+    soundfile.write(path, samples, 16000, subtype=subtype)
+    raw = path.read_bytes()
+    chance = random.Random(seed)
+    for _ in range(count):
+        path.write_bytes(mutated(raw, chance))
+        with attack("mutated recording"), contextlib.suppress(RecordingError):
+            duration_of(Recording(path))
+            values = load_waveform(Recording(path), 16000)
+            assert values.dtype == np.float32 and values.ndim == 1
+            assert values.nbytes <= _MOST_BYTES
+            assert np.isfinite(values).all()

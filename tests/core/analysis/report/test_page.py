@@ -39,11 +39,11 @@ def test_names_are_escaped(tmp_path):
 
 def test_texts_of_a_run_are_not_markup(made, run, tmp_path, sketched):
     """Values of every file of a run are shown as text."""
-    texts = ("title", "severity", "modality", "says", "rule", "remedy", "command")
+    texts = ("title", "fault", "severity", "modality", "says", "rule", "remedy", "command")
     finding = dict.fromkeys(texts, SCRIPT)
     finding |= {"numbers": {SCRIPT: SCRIPT}, "folds": [SCRIPT, SCRIPT]}
     told = {"findings": [finding], "caveats": [SCRIPT], "checked": [SCRIPT],
-            "signs": {SCRIPT: {SCRIPT: SCRIPT}}, "thresholds": {SCRIPT: SCRIPT}}  # fmt: skip
+            "signs": {SCRIPT: {SCRIPT: 1.0}}, "thresholds": {SCRIPT: 1.0}}  # fmt: skip
     (run / "diagnosis.json").write_text(json.dumps(told))
     info = json.loads((run / "run.json").read_text())
     info |= {
@@ -54,7 +54,7 @@ def test_texts_of_a_run_are_not_markup(made, run, tmp_path, sketched):
     }  # fmt: skip
     info["config"] |= {"data": [SCRIPT], "device": SCRIPT}
     (run / "run.json").write_text(json.dumps(info))
-    statistics = {"raw": {"min": SCRIPT, "channels": {"min": [SCRIPT]}}}
+    statistics = {"raw": {"min": 1.0, "channels": {"min": [1.0]}}}
     training = run / "fold0/fused/training.json"
     change(training, inputs={SCRIPT: statistics}, precision=SCRIPT)
     html, page = checked(report_of(run))
