@@ -267,6 +267,8 @@ def _half_width(without: Floats, clips: Floats, level: float) -> float:
         return float("nan")
     deviations = without - without.mean()
     error = np.sqrt((groups - 1) / groups * np.sum(deviations**2))
+    if error < _ROUNDING:  # equal for all groups
+        return 0.0
     effective = clips.sum() ** 2 / np.sum(clips**2)
     # The harmonic mean of groups - 1 and effective - 1, which may be 0.
     freedom = 2 * (groups - 1) * (effective - 1) / (groups + effective - 2)
