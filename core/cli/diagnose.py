@@ -60,7 +60,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     print_diagnosis(diagnosis, console)
     console.print(f"run directory: {run.path}", markup=False)
     if not run.is_complete():
-        console.print(f"test the models: fusion run --resume {run.path}", markup=False)
+        plugins = run.record.config.plugin_words()
+        console.print(f"test the models: fusion run --resume {run.path}{plugins}", markup=False)
     console.print(f"try remedies: fusion repair {run.path}", markup=False)
     return 0
 
@@ -106,7 +107,8 @@ def trained(ctx: click.Context, options: dict[str, Any], display: Display) -> Ru
             prepare_run(run, source, jobs=options["jobs"], observer=display)
     else:
         run = source
-    with resumable(run.path / "run.json", f"fusion diagnose {run.path}"):
+    command = f"fusion diagnose {run.path}{run.record.config.plugin_words()}"
+    with resumable(run.path / "run.json", command):
         train_run(run, jobs=options["jobs"], observer=display)
     return run
 

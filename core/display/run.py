@@ -336,13 +336,16 @@ def print_result(result: RunResult) -> None:
     for caution in cautions(record, results):
         console.print(f"[yellow]{caution}[/]")
     findings = _findings(result)
+    plugins = escape(record.config.plugin_words())
     if findings:
         console.print(f"diagnosis: {one_line(findings)}")
-        console.print(f"details of the diagnosis: fusion diagnose {escape(str(result.path))}")
+        console.print(
+            f"details of the diagnosis: fusion diagnose {escape(str(result.path))}{plugins}"
+        )
     console.print(f"\nrun directory: {escape(str(result.path))}")
     speaker = " --speaker-from DIR" if record.config.adapt == "speaker" else ""
     console.print(
-        f"label new recordings: fusion predict {escape(str(result.path))} FILE...{speaker}"
+        f"label new recordings: fusion predict {escape(str(result.path))} FILE...{speaker}{plugins}"
     )
     if (result.path / REPORT).is_file():
         console.print(f"report: {escape(str(result.path / REPORT))}")

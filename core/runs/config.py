@@ -110,6 +110,11 @@ class RunConfig:
         """Training settings with defaults filled in."""
         return TrainConfig(**bind(TrainConfig, self.settings.get("train", {}), owner="train"))
 
+    def plugin_words(self) -> str:
+        """Return the options that name the run's plugins again, each with a space in front."""
+        named = (request for request in self.plugins if not request.startswith("no:"))
+        return "".join(f" -p {shlex.quote(request)}" for request in named)
+
     def build_command(self) -> str:
         """Return the ``fusion cache build`` command that computes the features of a run."""
         words = ["fusion", "cache", "build"]

@@ -87,6 +87,7 @@ def test_the_command_that_computes_the_features_of_a_run():
         dtypes={"*": "float16", "mel": "float32"}, plugins=("/p.py",),
         columns={"label": "Emo Class"},
     )  # fmt: skip
+    assert config.plugin_words() == " -p /p.py"
     assert config.build_command() == (
         "fusion cache build -p /p.py --data 'a=x y.csv' --data demo --column 'label=Emo Class' "
         "--dtype float16 --dtype mel=float32 --features mel,video --labels shared --cache /c "
