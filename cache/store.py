@@ -16,13 +16,14 @@ from .array import VERIFY, FeatureArray, Verify
 from .errors import CacheError, ShardError, StorageError
 from .fingerprint import Fingerprint
 from .remote.upstream import Upstream
-from .shards.catalogue import UNREADABLE, Catalogue, Listed, load_catalogue
+from .shards.catalogue import Catalogue, load_catalogue
 from .shards.claims import find_dead_claims
 from .shards.files import find_debris, storage_error, written_whole
 from .shards.info import FeatureInfo, Problem, closed_folder
 from .shards.layout import FEATURE_FOLDER, FINGERPRINT_FILE
+from .shards.listing import Listed, shards_in, sorted_entries
 from .shards.rows import RECOMPUTE, Array
-from .shards.shard import SUFFIX, Entry, Shard, write_shard
+from .shards.shard import Entry, Shard, write_shard
 from .shards.usage import Marks, undisturbed
 
 _TRIES = 3  # attempts to list a folder while its shards are being rewritten
@@ -199,13 +200,13 @@ class FeatureCache:
     def folders(self) -> list[tuple[Path, str]]:
         """Return the folders with the name of a feature, sorted, each with its fingerprint id."""
         named = (
-            (folder, FEATURE_FOLDER.fullmatch(folder.name)) for folder in _sorted_entries(self.root)
+            (folder, FEATURE_FOLDER.fullmatch(folder.name)) for folder in sorted_entries(self.root)
         )
         return [(folder, match["id"]) for folder, match in named if match and folder.is_dir()]
 
     def features(self) -> list[Fingerprint]:
         """Return the fingerprints of all features in this folder, sorted by name."""
-        fingerprints = (self._read_fingerprint(folder) for folder in _sorted_entries(self.root))
+        fingerprints = (self._read_fingerprint(folder) for folder in sorted_entries(self.root))
         return [fingerprint for fingerprint in fingerprints if fingerprint is not None]
 
     def info(self) -> list[FeatureInfo]:
@@ -382,46 +383,6 @@ def fingerprint_from_shards(folder: Path, id: str) -> Fingerprint | None:
     return None
 
 
-def shards_in(folder: Path) -> dict[str, Listed]:
-    """Return the size and time of each shard in a folder, by file name."""
-    for _ in range(_TRIES):
-        shards: dict[str, Listed] = {}
-        try:
-            with os.scandir(folder) as listing:
-                for entry in listing:
-                    if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
-                        shards[entry.name] = _listed(entry)
-        except FileNotFoundError:
-            if not folder.exists():
-                return {}
-            continue  # a shard was removed; its items may be in a new shard
-        except OSError as error:
-            raise _unreadable(folder, error) from None
-        break
-    return shards
-
-
-def _listed(entry: os.DirEntry[str]) -> Listed:
-    """Return the listing of a shard.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the shard was removed meanwhile.
-    """
-    try:
-        status = entry.stat()
-    except FileNotFoundError:
-        if not entry.is_symlink():
-            raise
-        return UNREADABLE  # a link to nothing
-    except OSError:  # a link to itself, for example
-        return UNREADABLE
-    if not os.access(entry.path, os.R_OK):
-        return UNREADABLE
-    return Listed(status.st_size, status.st_mtime_ns)
-
-
 def _damage(shard: Shard) -> str:
     return (
         f"{shard.path}: {len(shard.damaged)} of {shard.file.count} arrays don't match their "
@@ -468,19 +429,3 @@ def _default_root() -> Path:
     import platformdirs
 
     return platformdirs.user_cache_path("fusion") / "features"
-
-
-def _sorted_entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise _unreadable(folder, error) from None
-
-
-def _unreadable(folder: Path, error: OSError) -> CacheError:
-    return CacheError(
-        f"Can't read the cache folder {folder}: {error.strerror or error}.",
-        hint="Choose another folder; FUSION_CACHE sets the default.",
-    )

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from ..errors import Absent, FusionError
 from ..fingerprint import Fingerprint
 from ..shards.claims import Claims, claim_path
+from ..shards.listing import SUFFIX
 from ..shards.rows import most_items
-from ..shards.shard import SUFFIX, Entry, misfit, raw_key, write_shard
+from ..shards.shard import Entry, misfit, raw_key, write_shard
 from ..store import FeatureCache
 
 _MIN_ITEMS = 8

@@ -20,10 +20,11 @@ import numpy.typing as npt
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
 from ..guarded_arrays import dataset_of, open_hdf5
-from ..shards.catalogue import INDEX, Catalogue, Listed, load_catalogue
+from ..shards.catalogue import INDEX, Catalogue, load_catalogue
 from ..shards.codecs import PACKING, missing_codec
 from ..shards.info import Problem
 from ..shards.layout import FEATURE_FOLDER, FINGERPRINT_FILE, is_shard
+from ..shards.listing import Listed
 from ..shards.rows import Array, ShardFile, most_items
 from ..shards.shard import Entry, Shard, checksum, write_shard
 from .folder import RemoteFolder

@@ -48,6 +48,7 @@ from ..errors import CacheError, StorageError
 from ..fingerprint import Fingerprint
 from ..guarded_arrays import attribute_of, check_regular, dataset_of, open_hdf5
 from .hdf5 import hdf5_written_whole
+from .listing import Listed
 from .rows import Label, ShardFile
 from .shard import COLUMNS, Shard
 
@@ -63,26 +64,6 @@ _FEW = 32  # the index is written again if at least so many shards lack an entry
 
 
 Column = npt.NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """Size and modification time of a file, as the listing of its folder gives them.
-
-    Attributes
-    ----------
-    size : int
-        Bytes; -1 if the listing does not give the size.
-    time : int
-        Modification time in nanoseconds; -1 if the listing does not give the time.
-    """
-
-    size: int = -1
-    time: int = -1
-
-
-UNREADABLE = Listed(-2, -2)
-"""Listing of a file that can't be examined or read; no entry of an index agrees with it."""
 
 
 class Catalogue:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from .catalogue import INDEX
-from .shard import SUFFIX
+from .listing import SUFFIX
 
 FINGERPRINT_FILE = "fingerprint.json"
 FEATURE_FOLDER = re.compile(r"(?P<name>[A-Za-z0-9_][A-Za-z0-9_.-]*)-(?P<id>[0-9a-f]{32})")

@@ -44,12 +44,12 @@ from ..fingerprint import Fingerprint
 from ..guarded_arrays import attribute_of, check_regular, dataset_of, open_hdf5
 from .codecs import PACKING, Codec, codec_options
 from .hdf5 import hdf5_written_whole, text_column
+from .listing import SUFFIX
 from .rows import RECOMPUTE, Array, Label, PackedRows, ShardFile, stored_dtype
 from .usage import undisturbed
 
 FORMAT = "fusion feature shard"
 FORMAT_VERSION = 2
-SUFFIX = ".h5"
 
 COLUMNS = ("keys", "checksums", "seconds", "origins", "groups")
 

@@ -22,9 +22,10 @@ from ..shards.codecs import PACKING, missing_codec
 from ..shards.files import ABANDONED_SECONDS, find_debris
 from ..shards.info import Problem, closed_folder
 from ..shards.layout import FINGERPRINT_FILE
+from ..shards.listing import shards_in
 from ..shards.shard import Shard
 from ..shards.usage import last_used, undisturbed
-from ..store import FeatureCache, shards_in
+from ..store import FeatureCache
 
 SPARED = timedelta(hours=1)  # items used within this time stay despite a budget
 

@@ -19,13 +19,14 @@ import numpy as np
 from ..errors import CacheError, ShardError
 from ..fingerprint import Fingerprint
 from ..guarded_arrays import check_regular
-from ..shards.catalogue import INDEX, Catalogue, Listed, index_is_sound, load_catalogue
+from ..shards.catalogue import INDEX, Catalogue, index_is_sound, load_catalogue
 from ..shards.info import Problem, closed_folder, in_one_line
 from ..shards.layout import FINGERPRINT_FILE
+from ..shards.listing import Listed, shards_in
 from ..shards.rows import Array, ShardFile
 from ..shards.shard import ForeignShardError, NewerShardError, Shard
 from ..shards.usage import undisturbed
-from ..store import FeatureCache, fingerprint_from_shards, shards_in
+from ..store import FeatureCache, fingerprint_from_shards
 from .rewrite import OnBytes
 
 BadKind = Literal["shard", "index", "fingerprint", "unreadable"]

@@ -228,7 +228,7 @@ def test_an_unwritable_index_is_ignored(tmp_path: Path) -> None:
 
 def test_the_index_of_another_machine(tmp_path: Path) -> None:
     """The listing of another machine has only names."""
-    from fusion.cache.shards.catalogue import Listed
+    from fusion.cache.shards.listing import Listed
 
     cache = FeatureCache(tmp_path)
     path = add(cache, [1, 2])
