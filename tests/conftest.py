@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,19 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     from xdist.scheduler import LoadScopeScheduling
 
     return LoadScopeScheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count tests with the mark `attack`, and tests on a full disk, as one attack each."""
+    report = yield
+    mark = item.get_closest_marker("attack")
+    on_disk = "small_disk" in getattr(item, "fixturenames", ())
+    if report.when == "call" and not report.skipped and (mark or on_disk):
+        attacks.record(mark.args[0] if mark else "full disk", report.passed)
+    return report
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

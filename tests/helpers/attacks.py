@@ -27,6 +27,13 @@ def attack(kind: str) -> Iterator[None]:
     tally[1] += 1
 
 
+def record(kind: str, survived: bool) -> None:
+    """Count one attack of a kind, by its outcome."""
+    tally = counts[f"{kind} | {_test_file()}"]
+    tally[0] += 1
+    tally[1] += survived
+
+
 def add(more: Counts) -> None:
     """Add the counts of another process."""
     for name, (tried, survived) in more.items():

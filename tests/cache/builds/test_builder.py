@@ -50,6 +50,7 @@ def test_a_build_without_work(cache: FeatureCache) -> None:
         build(cache, [], jobs=0)
 
 
+@pytest.mark.attack("full disk")
 def test_a_full_disk_stops_the_build(cache: FeatureCache, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from attacks import attack
 from cache_computations import array_of, fingerprint
 from cache_upkeep import age, bad_keys, content, files, fill, flip, shard_of, spoil
 
@@ -270,17 +271,18 @@ def test_every_flip_that_changes_an_item_is_detected(tmp_path: Path, codec, coun
         path.write_bytes(raw)
         if chance.random() < 0.5:  # a bad disk does not change the modification time
             os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-        report = verify(cache)
-        now, then = as_read(path), items[path]
-        assert then is not None
-        named = {item.key for item in report.bad_items}
-        if now is None:  # the shard can't be opened, or an item can't be unpacked
-            assert named and not report.fine
-        else:
-            differ = {key for key in {*then, *now} if then.get(key) != now.get(key)}
-            assert differ <= named
-        changed += bool(named)
-        assert {item.path for item in report.bad_items} <= {path}
+        with attack("flipped bytes of a shard"):
+            report = verify(cache)
+            now, then = as_read(path), items[path]
+            assert then is not None
+            named = {item.key for item in report.bad_items}
+            if now is None:  # the shard can't be opened, or an item can't be unpacked
+                assert named and not report.fine
+            else:
+                differ = {key for key in {*then, *now} if then.get(key) != now.get(key)}
+                assert differ <= named
+            changed += bool(named)
+            assert {item.path for item in report.bad_items} <= {path}
         for shard in shards:
             shard.write_bytes(pristine[shard])
     assert changed > count / 3

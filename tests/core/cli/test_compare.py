@@ -142,6 +142,7 @@ def test_the_output_of_a_comparison(compared, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.attack("kill of a training")
 def test_a_killed_comparison_is_resumed_to_the_same_result(compared, corpus, cache, tmp_path):
     out = tmp_path / "grid"
     command = [sys.executable, "-m", "fusion",

@@ -111,6 +111,7 @@ def test_folds_test_every_speaker_once(corpus, cache, tmp_path, capsys):
     assert (out / "model.safetensors").stat().st_mtime_ns == before
 
 
+@pytest.mark.attack("kill of a training")
 def test_a_killed_run_is_resumed_to_the_same_result(finished, corpus, cache, tmp_path):
     """SIGKILL comes in the middle of training; --resume gives the uninterrupted run's results."""
     out = tmp_path / "killed"

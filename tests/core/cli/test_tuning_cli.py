@@ -136,6 +136,7 @@ def test_the_same_command_makes_the_same_trials_and_weights(tuned, corpus, cache
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.attack("kill of a training")
 def test_a_killed_run_is_resumed_to_the_same_trials(tuned, corpus, cache, tmp_path, after):
     """SIGKILL comes when a training has completed a given number of trials."""
     out = tmp_path / "killed"

@@ -56,6 +56,7 @@ def test_progress_must_be_a_dataclass_instance(path):
     assert not path.exists()
 
 
+@pytest.mark.attack("full disk")
 def test_a_full_disk_keeps_the_previous_checkpoint(path, monkeypatch):
     save_checkpoint(path, Progress(1))
     error = OSError(28, "No space left on device")
