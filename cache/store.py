@@ -202,7 +202,15 @@ class FeatureCache:
         named = (
             (folder, FEATURE_FOLDER.fullmatch(folder.name)) for folder in sorted_entries(self.root)
         )
-        return [(folder, match["id"]) for folder, match in named if match and folder.is_dir()]
+        return [(f, match["id"]) for f, match in named if match and self._is_folder(f)]
+
+    def _is_folder(self, folder: Path) -> bool:
+        """Return whether a path is a folder; a link is a problem, because upkeep removes files."""
+        if folder.is_symlink():
+            reason = f"{folder} is a symbolic link: it is not listed, and its files are kept."
+            self._problems[folder] = Problem(folder, reason)
+            return False
+        return folder.is_dir()
 
     def features(self) -> list[Fingerprint]:
         """Return the fingerprints of all features in this folder, sorted by name."""
@@ -230,7 +238,7 @@ class FeatureCache:
 
     def _read_fingerprint(self, folder: Path) -> Fingerprint | None:
         match = FEATURE_FOLDER.fullmatch(folder.name)
-        if match is None or not folder.is_dir():
+        if match is None or not self._is_folder(folder):
             return None  # not a feature of this cache
         closed = closed_folder(folder)
         if closed is not None:

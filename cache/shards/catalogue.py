@@ -225,7 +225,10 @@ def load_catalogue(
         The index file; by default the index file in `folder`.
     """
     indexed = _read_index(index or folder / INDEX) or _Index.empty()
-    valid = [_agree(listing.get(name), indexed, n) for n, name in enumerate(indexed.names)]
+    whole = _arrays_fit(indexed, fingerprint.array_bytes)
+    valid = [
+        whole[n] and _agree(listing.get(name), indexed, n) for n, name in enumerate(indexed.names)
+    ]
     usable = {name for name, good in zip(indexed.names, valid, strict=True) if good}
     opened = (open_shard(folder / n, listing[n]) for n in sorted(listing.keys() - usable))
     fresh = [shard for shard in opened if shard is not None]
@@ -331,6 +334,16 @@ def _agree(listed: Listed | None, indexed: _Index, number: int) -> bool:
         return False
     size, time = int(indexed.columns["sizes"][number]), int(indexed.columns["times"][number])
     return listed.size in (size, -1) and listed.time in (time, -1)
+
+
+def _arrays_fit(indexed: _Index, array_bytes: int) -> list[bool]:
+    """Return whether the arrays of each shard end before its file does, as the index describes."""
+    offsets, counts, sizes = (indexed.columns[name].tolist() for name in
+                              ("offsets", "counts", "sizes"))  # fmt: skip
+    return [
+        offset == -1 or 0 <= offset <= size - count * array_bytes
+        for offset, count, size in zip(offsets, counts, sizes, strict=True)
+    ]
 
 
 def _read_index(path: Path) -> _Index | None:

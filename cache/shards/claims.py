@@ -42,6 +42,7 @@ _RENEW_SECONDS = 60.0
 _NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK}
 _LEASE_SECONDS = 600.0  # other machines' processes can't be checked
 _MAX_OWNER = 1000  # bytes of a claim that are read
+_DIGEST = re.compile(r"[0-9a-f]{32}")
 _HOST = re.compile(r"[A-Za-z0-9-]+")
 
 # State of each claim when this process saw the claim change last, and the time of that by the
@@ -109,6 +110,8 @@ class Claims:
 
     def _own_name(self) -> Path:
         if self._name is None:
+            if self._folder.is_symlink():
+                raise OSError(errno.ELOOP, "it is a symbolic link", str(self._folder))
             self._folder.mkdir(exist_ok=True)
             self._name = temporary_name(self._folder)
             try:
@@ -257,9 +260,11 @@ def remove_dead_claim(path: Path) -> bool:
 
 
 def _listed(folder: Path) -> list[Path]:
+    claims = folder / CLAIMS
+    if claims.is_symlink():  # the files in it may be anyone's, and expired claims are removed
+        return []
     try:
-        paths = (folder / CLAIMS).iterdir()
-        return sorted(path for path in paths if not path.name.startswith("."))
+        return sorted(path for path in claims.iterdir() if _DIGEST.fullmatch(path.name))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -267,3 +268,21 @@ def test_any_sequence_of_changes_is_read_correctly(steps: list[list[int] | str])
                 path.unlink()
                 del shards[path]
         check(cache, set().union(*shards.values()))
+
+
+@pytest.mark.parametrize("change", [{"offsets": 10**12}, {"offsets": -5}, {"counts": 10**6}])
+def test_an_index_that_leads_out_of_a_shard_is_not_used(
+    tmp_path: Path, change: dict[str, int]
+) -> None:
+    """The index of a stranger has valid checksums of wrong columns."""
+    cache = FeatureCache(tmp_path)
+    add(cache, [0, 1])
+    cache.index(FEATURE)
+    path = cache.folder(FEATURE) / INDEX
+    with h5py.File(path, "r+") as file:
+        for name, value in change.items():
+            file[name][:] = value
+            raw = file[name][:].tobytes()
+            digest = hashlib.blake2b(raw, digest_size=16).hexdigest()
+            file.attrs[f"checksum_{name}"] = np.bytes_(digest.encode())
+    check(FeatureCache(tmp_path), {0, 1})

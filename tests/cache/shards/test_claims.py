@@ -12,6 +12,7 @@ import pytest
 from side_by_side import start_together, take_over_all
 
 from fusion.cache.builds.workers import process_pool
+from fusion.cache.errors import StorageError
 from fusion.cache.shards.claims import (
     Claims,
     claim_path,
@@ -210,3 +211,25 @@ def test_a_claim_without_an_owner_expires_after_a_minute(tmp_path: Path, content
     assert claimed(tmp_path, ["a"]) == set()
     put(tmp_path, "a", content, age=10)
     assert claimed(tmp_path, ["a"]) == {"a"}
+
+
+def test_a_linked_folder_of_claims_is_neither_read_nor_written(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "feature", tmp_path / "outside"
+    folder.mkdir()
+    outside.mkdir()
+    precious = outside / ("0" * 32)
+    precious.write_text("precious")
+    os.utime(precious, (0, 0))
+    (folder / "claims").symlink_to(outside)
+    assert find_dead_claims(folder) == [] and claims_of(folder, [1]) == []
+    with Claims(folder) as mine, pytest.raises(StorageError):
+        mine.take("a")
+    assert [path.name for path in outside.iterdir()] == [precious.name]
+
+
+def test_only_names_of_claims_are_claims(tmp_path: Path) -> None:
+    put(tmp_path, "a", f"{SYSTEM} {DEAD}\n")
+    other = tmp_path / "claims" / "notes.txt"
+    other.write_text("precious")
+    os.utime(other, (0, 0))
+    assert find_dead_claims(tmp_path) == [claim_path(tmp_path, "a")]

@@ -25,6 +25,7 @@ from fusion.cache import FeatureCache, Fingerprint
 from fusion.cache.builds.journal import register_run, registered_runs
 from fusion.cache.shards.claims import Claims, claims_of
 from fusion.cache.shards.files import HOST
+from fusion.cache.upkeep.drop import drop
 from fusion.cache.upkeep.gc import GcReport, collect
 from fusion.cache.upkeep.rewrite import codec_used, pack, working_alone
 from fusion.cache.upkeep.verify import verify
@@ -356,3 +357,19 @@ def test_properties_of_a_collection(fresh, shards, hours, share, packed) -> None
 
 def _content(cache: FeatureCache, feature: Fingerprint) -> dict[str, Row]:
     return content(cache, feature) if cache.folder(feature).exists() else {}
+
+
+def test_a_linked_folder_of_a_feature_is_left_alone(tmp_path: Path) -> None:
+    """A stranger's cache may link to a folder whose .h5 files are no shards."""
+    cache = FeatureCache(tmp_path / "cache")
+    fill(cache)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name in ("data.h5", "fingerprint.json", ".0.vm.1.tmp"):
+        (outside / name).write_text("precious")
+    link = cache.root / f"ramp-{'0' * 32}"
+    link.symlink_to(outside)
+    collect(cache, {}, older_than=timedelta(0))
+    drop(cache, verify(cache))
+    assert len(list(outside.iterdir())) == 3
+    assert [problem.path for problem in cache.problems] == [link]
