@@ -18,7 +18,7 @@ from .options import (
     training_options,
     tune_option,
 )
-from .output import dated_folder, echo_json, resumable
+from .output import dated_folder, echo_json, resumable, warn
 
 if TYPE_CHECKING:
     from ..registry.registry import Registry
@@ -66,7 +66,7 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     fusion compare --strategies all --balancers all --budget 2h --data PATH
     """
     from ..display.compare import CompareDisplay, print_comparisons
-    from ..runs.trust import check_named
+    from ..runs.trust import check_named, confirmed_config
     from ..workflows.compare import read_request, run_comparison
 
     if options["resume"]:
@@ -75,6 +75,10 @@ def command(ctx: click.Context, /, **options: Any) -> int:
         request = read_request(out)
         check_named(out, request.config.plugins, requests_of(ctx)["plugins"])
         registry = registry_of_stored(ctx, out, request.config.plugins)
+        config, left_out = confirmed_config(request.config, options["cache"], {})
+        for line in left_out:
+            warn(line)
+        request = replace(request, config=config)
     else:
         registry = registry_from(ctx)
         request = _request(options, registry)
@@ -91,7 +95,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     return 1 if display.failures else 0
 
 
-_WITH_RESUME = {"resume", "jobs", "as_json", "quiet"}
+# Parameters that may be given with --resume; the cache only confirms what the folder requests.
+_WITH_RESUME = {"resume", "jobs", "as_json", "quiet", "cache"}
 
 
 def _request(options: dict[str, Any], registry: Registry) -> Request:

@@ -36,6 +36,7 @@ from ..runs.outcome.attribution import FILE as CONTRIBUTIONS
 from ..runs.record import with_earlier_settings
 from ..runs.run import OutputFolder, Run
 from ..runs.trainings import FUSED, Training, all_trainings, controls_of, trainings_of, unfinished
+from ..runs.trust import without_places
 from ..toolkit.run_files import as_type, read_json
 from .comparison import Comparisons, summarise
 from .comparison_tables import write_tables
@@ -149,9 +150,14 @@ def read_request(out: Path) -> Request:
     return as_type(request, Request, out / FILE)
 
 
+def _without_places(request: Request) -> dict[str, Any]:
+    """Return a request without the remote cache, which a resumed comparison may leave out."""
+    return replace(request, config=without_places(request.config)).to_json()
+
+
 def _folder(out: Path, request: Request) -> OutputFolder:
     if (out / FILE).is_file():
-        if read_request(out).to_json() != request.to_json():
+        if _without_places(read_request(out)) != _without_places(request):
             raise RunError(
                 f"{out} holds the comparison of another request.",
                 hint=f"Resume that comparison: fusion compare --resume {out}; or name another "

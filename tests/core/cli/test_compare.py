@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -240,3 +241,16 @@ def test_a_folder_with_other_contents_is_refused(compared, corpus, cache, tmp_pa
     assert run_cli(options(corpus, cache, "--out", str(tmp_path))) == 2
     assert "already exists and is not empty" in capsys.readouterr().err
     assert Path(tmp_path / "file").exists()
+
+
+def test_a_resumed_comparison_contacts_no_cache_that_its_folder_names(compared, tmp_path, capsys):
+    out = shutil.copytree(compared, tmp_path / "copy")
+    content = json.loads((out / "compare.json").read_text())
+    content["request"]["config"]["cache"] = "http://127.0.0.1:9"  # no server
+    (out / "compare.json").write_text(json.dumps(content))
+    code = run_cli(["compare", "--resume", str(out)])
+    err = capsys.readouterr().err
+    assert "which is not contacted unless you name it: --cache http://127.0.0.1:9" in err
+    assert code in (0, 1) or "127.0.0.1:9 does not answer" not in err
+    assert run_cli(["compare", "--resume", str(out), "--cache", "http://127.0.0.1:9"]) == 2
+    assert "127.0.0.1:9" in capsys.readouterr().err
