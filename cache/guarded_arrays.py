@@ -91,35 +91,45 @@ def dataset_of(
         If the dataset is a link, is stored elsewhere, is larger than its file allows, or uses other
         filters.
     """
-    link = group.get(name, getlink=True)
-    if link is not None and not isinstance(link, h5py.HardLink):
+    # h5py's low-level interface: a cache is opened often, and its index has eleven datasets.
+    raw = name.encode()
+    try:
+        link = group.id.links.get_info(raw).type
+    except (KeyError, RuntimeError):
+        raise KeyError(f"there is no {name!r}") from None
+    if link != h5py.h5l.TYPE_HARD:
         raise UnsafeFileError(f"its {name!r} is a link to another place.")
-    data = group[name]
-    if not isinstance(data, h5py.Dataset):
+    found = h5py.h5o.open(group.id, raw)
+    if not isinstance(found, h5py.h5d.DatasetID):
         raise UnsafeFileError(f"its {name!r} is not a dataset.")
-    check_dataset(data, filters, texts=texts)
-    return data
+    _check(found, name, filters, texts=texts)
+    return h5py.Dataset(found)
 
 
 def check_dataset(
     data: h5py.Dataset, filters: Collection[int] = FILTERS, *, texts: bool = False
 ) -> None:
     """Raise UnsafeFileError if a dataset can't be read without harm; see :func:`dataset_of`."""
-    name = repr((data.name or "dataset").strip("/"))
-    plist = data.id.get_create_plist()
-    if plist.get_layout() == h5py.h5d.VIRTUAL or plist.get_external_count():
-        raise UnsafeFileError(f"the values of its {name} are in other files.")
-    if data.dtype.hasobject and not (texts and h5py.check_string_dtype(data.dtype)):
-        raise UnsafeFileError(f"its {name} holds {data.dtype}, not numbers.")
+    _check(data.id, (data.name or "dataset").strip("/"), filters, texts=texts)
+
+
+def _check(data: h5py.h5d.DatasetID, name: str, filters: Collection[int], *, texts: bool) -> None:
+    plist, dtype = data.get_create_plist(), data.dtype
+    layout = plist.get_layout()
+    if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
+        raise UnsafeFileError(f"the values of its {name!r} are in other files.")
+    if dtype.hasobject and not (texts and h5py.check_string_dtype(dtype)):
+        raise UnsafeFileError(f"its {name!r} holds {dtype}, not numbers.")
     for number in (plist.get_filter(n)[0] for n in range(plist.get_nfilters())):
         if number not in filters:
-            raise UnsafeFileError(f"its {name} uses the filter {number}, which is not allowed.")
-    size, nbytes = data.file.id.get_filesize(), _nbytes(data.shape, data.dtype)
-    if plist.get_layout() == h5py.h5d.CONTIGUOUS and nbytes > size:
-        raise UnsafeFileError(f"its {name} claims {nbytes} bytes in a file of {size}.")
-    largest = max(nbytes, _nbytes(data.chunks, data.dtype) if data.chunks else 0)
-    if largest > max(LIMIT, RATIO * size):
-        raise UnsafeFileError(f"its {name} claims {largest} bytes in a file of {size}.")
+            raise UnsafeFileError(f"its {name!r} uses the filter {number}, which is not allowed.")
+    size, nbytes = h5py.h5i.get_file_id(data).get_filesize(), _nbytes(data.shape, dtype)
+    if layout == h5py.h5d.CONTIGUOUS and nbytes > size:
+        raise UnsafeFileError(f"its {name!r} claims {nbytes} bytes in a file of {size}.")
+    if layout == h5py.h5d.CHUNKED:
+        nbytes = max(nbytes, _nbytes(plist.get_chunk(), dtype))
+    if nbytes > max(LIMIT, RATIO * size):
+        raise UnsafeFileError(f"its {name!r} claims {nbytes} bytes in a file of {size}.")
 
 
 def attribute_of(file: h5py.File, name: str) -> Any:
@@ -130,14 +140,18 @@ def attribute_of(file: h5py.File, name: str) -> Any:
     UnsafeFileError
         If the attribute is larger than the file, or holds neither numbers nor fixed texts.
     """
-    if name not in file.attrs:
+    raw = name.encode()
+    if not h5py.h5a.exists(file.id, raw):
         return None
-    attribute = file.attrs.get_id(name)
-    if attribute.dtype.hasobject:
-        raise UnsafeFileError(f"its attribute {name!r} holds {attribute.dtype}.")
-    if _nbytes(attribute.shape, attribute.dtype) > file.id.get_filesize():
+    attribute = h5py.h5a.open(file.id, raw)
+    dtype, shape = attribute.dtype, attribute.shape
+    if dtype.hasobject:
+        raise UnsafeFileError(f"its attribute {name!r} holds {dtype}.")
+    if _nbytes(shape, dtype) > file.id.get_filesize():
         raise UnsafeFileError(f"its attribute {name!r} is larger than the file.")
-    return file.attrs[name]
+    value = np.empty(shape, dtype)
+    attribute.read(value)
+    return value[()]
 
 
 def _nbytes(shape: tuple[int, ...] | None, dtype: np.dtype[Any]) -> int:
