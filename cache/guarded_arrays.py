@@ -99,11 +99,11 @@ def dataset_of(
         raise KeyError(f"there is no {name!r}") from None
     if link != h5py.h5l.TYPE_HARD:
         raise UnsafeFileError(f"its {name!r} is a link to another place.")
-    found = h5py.h5o.open(group.id, raw)
-    if not isinstance(found, h5py.h5d.DatasetID):
+    entry = h5py.h5o.open(group.id, raw)
+    if not isinstance(entry, h5py.h5d.DatasetID):
         raise UnsafeFileError(f"its {name!r} is not a dataset.")
-    _check(found, name, filters, texts=texts)
-    return h5py.Dataset(found)
+    _check(entry, name, filters, texts=texts)
+    return h5py.Dataset(entry)
 
 
 def check_dataset(

@@ -57,6 +57,11 @@ class Entry:
         return "branch.MODALITY" if self.kind == "branch" else self.name
 
 
+# Files and modules that were loaded for the user in this process. A run directory that names one of
+# them, by the same absolute path, needs no second confirmation (`fusion.core.runs.trust`).
+LOADED: dict[str, None] = {}
+
+
 def environment_requests() -> list[str]:
     """Return the plugin requests in the environment variable ``FUSION_PLUGINS``."""
     return [r.strip() for r in os.environ.get(ENVIRONMENT, "").split(",") if r.strip()]
@@ -111,6 +116,7 @@ class Registry:
         for request in self.requests:
             if not request.startswith("no:"):
                 self._load(request, source_of(request), strict=True)
+                LOADED[request] = None
         left_out = {each.name if isinstance(each, Entry) else each.plugin for each in self.blocked}
         for name in blocked:
             if name not in left_out:

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...cache.json_text import read_bytes
 from ..contracts.errors import ParameterError, RunError
-from ..registry.registry import ENTRY_POINT_GROUP, Registry, environment_requests
+from ..registry.registry import ENTRY_POINT_GROUP, LOADED, Registry, environment_requests
 from .config import RunConfig
 
 # -- plugins -------------------------------------------------------------------------
@@ -46,7 +46,9 @@ def registry_of(folder: Path, stored: Sequence[str], named: Sequence[str] = ()) 
 def confirmed_requests(
     folder: Path, stored: Sequence[str], named: Sequence[str]
 ) -> tuple[str, ...]:
-    """Check the requests in a run directory, and return those that only block plugins.
+    """Check the requests in a run directory, and return those that need no further request.
+
+    These are blocks, and files and modules that the user has loaded in this process.
 
     A file is confirmed by a file of the same name, so that a run can be used on a machine where
     the file is in another folder. A module of an installed plugin needs no confirmation.
@@ -60,7 +62,8 @@ def confirmed_requests(
     installed = {point.module for point in entry_points(group=ENTRY_POINT_GROUP)}
     allowed = {_identity(request) for request in (*named, *environment_requests())} | installed
     blocks = [request for request in stored if request.startswith("no:")]
-    unknown = [r for r in stored if r not in blocks and _identity(r) not in allowed]
+    loaded = [r for r in stored if r in LOADED and _identity(r) not in allowed]
+    unknown = [r for r in stored if r not in (*blocks, *loaded) and _identity(r) not in allowed]
     if unknown:
         described = ", ".join(f"{request}{_digest_text(request)}" for request in unknown)
         options = " ".join(f"-p {shlex.quote(request)}" for request in unknown)
@@ -69,7 +72,7 @@ def confirmed_requests(
             "can't choose code to execute.",
             hint=f"If you trust this code, repeat the command with: {options}",
         )
-    return tuple(blocks)
+    return (*blocks, *loaded)
 
 
 def check_named(folder: Path, stored: Sequence[str], named: Sequence[str]) -> None:

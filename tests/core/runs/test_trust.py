@@ -5,6 +5,7 @@ import hashlib
 import pytest
 
 from fusion.core.contracts.errors import ParameterError, RunError
+from fusion.core.registry.registry import Registry
 from fusion.core.runs.config import RunConfig
 from fusion.core.runs.trust import (
     check_named,
@@ -44,6 +45,15 @@ def test_a_plugin_of_a_run_directory_is_described_and_not_executed(tmp_path, evi
 def test_a_plugin_that_the_user_names_is_loaded(tmp_path, evil):
     assert registry_of(tmp_path, [str(evil)], [str(evil)]).requests == (str(evil),)
     assert (tmp_path / "executed").exists()
+
+
+def test_a_plugin_that_the_user_loaded_in_this_process_needs_no_second_confirmation(tmp_path, evil):
+    with pytest.raises(RunError):
+        registry_of(tmp_path, [str(evil)])
+    Registry([str(evil)])  # as fusion.run(plugins=...) does
+    assert registry_of(tmp_path, [str(evil)]).requests == (str(evil),)
+    with pytest.raises(RunError):
+        registry_of(tmp_path, ["/elsewhere/evil.py"])
 
 
 def test_a_plugin_in_the_environment_is_loaded(tmp_path, evil, monkeypatch):
