@@ -207,6 +207,8 @@ def register_run(cache: FeatureCache, path: Path) -> None:
     name = _name_of(absolute)
     note = {"path": absolute, "host": HOST, "pid": os.getpid()}
     note["checksum"] = _checksum(note)
+    if (cache.root / RUNS).is_symlink():  # a stranger's link; nothing is written through it
+        return
     with contextlib.suppress(OSError, StorageError):
         (cache.root / RUNS).mkdir(parents=True, exist_ok=True)
         with written_whole(cache.root / RUNS / f"{name}.json") as temporary:

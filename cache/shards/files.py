@@ -94,7 +94,9 @@ def unlinked(path: str, flags: int) -> int:
     OSError
         If the file can't be opened, or is a link.
     """
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    # O_NONBLOCK: a named pipe without a reader is an error instead of an endless wait.
+    flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return os.open(path, flags, 0o666)
 
 
 def sync(path: Path) -> None:

@@ -272,6 +272,9 @@ def _check_names(record: RunRecord, file: Path) -> None:
         fold, _, model = member.training.partition("/")
         if not (_FOLD.fullmatch(fold) and _NAME.fullmatch(model)):
             raise RunError(f"{file} is damaged: {member.training!r} is not a training.")
+    members = [(member.training, member.group) for member in record.handed_out or ()]
+    if len(set(members)) < len(members):
+        raise RunError(f"{file} is damaged: a member of the chosen model is listed twice.")
     if not 1 <= record.split.folds <= _MOST_FOLDS:
         raise RunError(f"{file} is damaged: it has {record.split.folds} folds.")
 

@@ -33,6 +33,7 @@ import contextlib
 import csv
 import os
 import platform
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -182,6 +183,9 @@ class OutputFolder:
                 f"The lock {path} can't be opened: {error.strerror or error}.",
                 hint="If it is a link, delete it; otherwise correct the folder's permissions.",
             ) from error
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise StorageError(f"The lock {path} is not a regular file.", hint="Delete it.")
         file = os.fdopen(number, "r+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

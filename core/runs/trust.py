@@ -8,6 +8,7 @@ places of trackers in run.json are requests, which the user confirms by the same
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -107,6 +108,10 @@ def _digest_text(request: str) -> str:
         return f" ({error.strerror or error})"
 
 
+# Parameters of trackers that decide where results are sent, whatever their text looks like.
+_DESTINATIONS = {"uri", "url", "host", "entity", "directory", "folder", "mode"}
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+
 # -- places --------------------------------------------------------------------------
 
 
@@ -128,13 +133,18 @@ def places_of(config: RunConfig, tracker: str) -> dict[str, str]:
     return {
         name: value
         for name, value in config.settings.get(tracker, {}).items()
-        if isinstance(value, str) and _is_place(value)
+        if isinstance(value, str) and (name in _DESTINATIONS or _is_place(value))
     }
 
 
 def _is_place(text: str) -> bool:
     path = PurePath(text)
-    return "://" in text or path.is_absolute() or ".." in path.parts or text.startswith("~")
+    return (
+        _SCHEME.match(text) is not None
+        or path.is_absolute()
+        or ".." in path.parts
+        or text.startswith("~")
+    )
 
 
 def confirmed_config(

@@ -56,6 +56,6 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise RunError(f"The weights {path} can't be read: {error}", hint=hint) from error
     for name, tensor in weights.items():
-        if not tensor.isfinite().all():
+        if not tensor.float().isfinite().all():
             raise RunError(f"The weights {path} are damaged: {name} is not finite.", hint=hint)
     return weights

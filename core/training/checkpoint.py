@@ -46,6 +46,8 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         check_regular(path)
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        if not (isinstance(state, dict) and isinstance(state.get("progress"), dict)):
+            raise TypeError("it holds no state of a training")
     except Exception as error:
         raise RunError(
             f"The checkpoint {path} can't be read: {error}",

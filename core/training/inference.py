@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -81,7 +82,9 @@ class Predictions:
                 for kind in ("unimodal.", "weight.")
             }
             return cls(arrays["fused"], by_name["unimodal."], by_name["weight."])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            OSError, ValueError, KeyError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile,
+        ) as error:  # fmt: skip
             raise RunError(
                 f"{path} can't be read: {error!r}",
                 hint="Delete the file: fusion run --resume then creates it again.",

@@ -256,6 +256,22 @@ def _copy_features(run: Run, cache: FeatureCache) -> None:
         cache.fetch(fingerprint, cache.missing(fingerprint, run.data.keys_of(name)))
 
 
+def _refuse_linked_folders(path: Path) -> None:
+    """Raise if a folder in a run directory is a link: trackers and trainings write into folders.
+
+    Raises
+    ------
+    RunError
+        If the run directory has a link to a folder.
+    """
+    for entry in path.iterdir():
+        if entry.is_symlink() and entry.is_dir():
+            raise RunError(
+                f"{entry} is a symbolic link; a run writes only inside its directory.",
+                hint="Replace the link by the folder, or remove it.",
+            )
+
+
 def _finish(
     run: Run, config: RunConfig, jobs: int | None, observer: Observer, *, report: bool
 ) -> RunResult:
@@ -265,6 +281,7 @@ def _finish(
     else:
         with run.locked():
             remove_unfinished(run.path)  # left by a killed process
+            _refuse_linked_folders(run.path)
             result = _train_and_conclude(run, config, jobs, observer)
     _add_diagnosis_and_report(run, observer, report=report)
     return result

@@ -18,7 +18,7 @@ import torch
 
 from ....cache.builds.workers import available_cores
 from ....cache.guarded_arrays import check_regular
-from ...contracts.errors import FusionError, TrainingError
+from ...contracts.errors import FusionError, RunError, TrainingError
 from ...registry.provenance import guilt_of, message_of, relay
 from ...registry.trace import during
 from ...toolkit.device import free_memory
@@ -232,6 +232,8 @@ class _Follower:
                 text = file.read()
         except FileNotFoundError:
             return
+        except OSError as error:
+            raise RunError(f"{path} can't be read: {error.strerror or error}.") from None
         whole = text[: text.rfind(b"\n") + 1]  # drop a last line that is only partly written
         self._offsets[training] += len(whole)
         yield from whole.splitlines()

@@ -97,7 +97,15 @@ def test_remote_caches_and_trackers_with_places_are_left_out():
     assert (safe.cache, safe.trackers) == (None, ("jsonl",))
 
 
-@pytest.mark.parametrize("place", ["s3://bucket", "/etc", "../outside", "a/../../b", "~/x"])
+@pytest.mark.parametrize("settings", [{"entity": "x"}, {"uri": "databricks"}, {"mode": "online"}])
+def test_destinations_of_trackers_are_places(settings):
+    config = RunConfig(("demo",), trackers=("board",), settings={"board": settings})
+    assert without_places(config).trackers == ()
+
+
+@pytest.mark.parametrize(
+    "place", ["file:/home/x", "s3://bucket", "/etc", "../outside", "a/../../b", "~/x"]
+)
 def test_places_of_trackers(place):
     config = RunConfig(("demo",), trackers=("board",), settings={"board": {"directory": place}})
     assert without_places(config).trackers == ()
@@ -105,7 +113,7 @@ def test_places_of_trackers(place):
 
 def test_a_configuration_without_places_stays_the_same():
     config = RunConfig(("demo",), cache="/data/cache", trackers=("board",),
-                       settings={"board": {"directory": "logs", "name": "a b"}})  # fmt: skip
+                       settings={"board": {"project": "logs", "name": "a b"}})  # fmt: skip
     assert without_places(config) is config
 
 
