@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,11 @@ def test_a_log_that_is_a_link_is_not_opened(tmp_path):
     with open_log(tmp_path / "log", "a") as log:
         log.write("line\n")
         assert (tmp_path / "log").read_text() == "line\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_log_that_is_a_named_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")
+    for mode in ("a", "w"):
+        with pytest.raises(StorageError, match="metrics.jsonl"):
+            open_log(tmp_path / "metrics.jsonl", mode)
